@@ -1,0 +1,50 @@
+"""Reads five-character text captchas with a convolutional recurrent network and CTC.
+
+The way of one captcha, and the function that does each step:
+
+    a folder, a zip, Kaggle's archive or the generator
+      |  data.load_data          split.split_captchas says which image is for what
+    images    (B, 1, H, W) uint8
+      |  augment.augment         in training only
+    images    (B, 1, H, W) uint8
+      |  model.CRNN              convolutions -> columns -> BiLSTM -> linear
+    logits    (B, T, K)          in training, model.ctc_loss compares them with the labels: train.fit
+      |  decode.decode_length    or decode_greedy, decode_beam
+    readings  text, confidence
+      |  metrics.score
+    exact match, CER
+
+`reader.Reader` is the part from images to readings: weights in, texts out.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Alphabet": "alphabet",
+    "CRNN": "model",
+    "Captchas": "data",
+    "Config": "config",
+    "InputError": "config",
+    "Reader": "reader",
+    "Reading": "decode",
+    "Span": "decode",
+    "align": "decode",
+    "collapse": "decode",
+    "ctc_loss": "model",
+    "decode_beam": "decode",
+    "decode_greedy": "decode",
+    "decode_length": "decode",
+    "fit": "train",
+    "generate_captchas": "generate",
+    "load_data": "data",
+    "split_captchas": "split",
+    "write_run": "train",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    """Imports a public name when it is first used (PEP 562), so that `--help` does not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,288 @@
+"""The same steps from a shell: `python -m captcha_lib train`, `predict` and the others."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from captcha_lib.config import GENERATED_DIR, REFERENCE_DIR, RUN_DIR, Config, InputError
+from captcha_lib.files import write_text
+
+WEIGHTS = "weight.pth"
+DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 after one line about bad input."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options. Nothing heavy is imported for it: `--help` answers at once."""
+    parser = argparse.ArgumentParser(prog="python -m captcha_lib", description="Learn and read text captchas.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _add(commands, "generate", generate, "draw labelled captchas into a folder")
+    command.add_argument("--count", type=_count, default=1070, help="how many (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
+    command.add_argument("--out", type=Path, default=GENERATED_DIR, help="a new folder (data/generated)")
+
+    command = _add(commands, "split", split, "write which image is for training, validation and test")
+    _add_data(command)
+    command.add_argument("--out", type=Path, default=RUN_DIR / "split.csv", help="a CSV (output/run/split.csv)")
+    command.add_argument("--layout", type=Path, help="also copy the images into train/ val/ test/ in this new folder")
+
+    command = _add(commands, "train", train, "train on labelled images, then read the test images")
+    _add_data(command)
+    _add_machine(command)
+    command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of the results (output/run)")
+    command.add_argument("--alphabet", help="the characters to learn (those of the labels)")
+    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
+
+    command = _add(commands, "bench", bench, "train with several seeds and tabulate them; goes on where it stopped")
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--seeds", type=_count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--own-splits", action="store_true", help="each seed draws its split (the official one)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "bench", help="folder of the runs (output/run/bench)")
+    _add_machine(command)
+
+    command = _add(commands, "evaluate", evaluate, "score weights on labelled images")
+    _add_data(command)
+    _add_machine(command)
+    _add_reading(command, RUN_DIR / WEIGHTS, "output/run/weight.pth")
+    command.add_argument("--subset", choices=("train", "val", "test", "all"), default="test", help="(%(default)s)")
+    command.add_argument("--out", type=Path, help="also write the predictions to this CSV")
+
+    command = _add(commands, "predict", predict, "read images: file, text, confidence")
+    command.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="image files, or folders of them")
+    _add_machine(command)
+    _add_reading(command, REFERENCE_DIR / WEIGHTS, "output/reference/weight.pth")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const=_as_json, help="a JSON list of objects")
+    form.add_argument("--csv", dest="form", action="store_const", const=_as_csv, help="CSV: file,text,confidence")
+    command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
+    command.set_defaults(form=_as_table)
+
+    command = _add(commands, "export", export, "write weights as ONNX")
+    command.add_argument("--weights", type=Path, default=REFERENCE_DIR / WEIGHTS, help="(output/reference/weight.pth)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "captcha.onnx", help="(output/run/captcha.onnx)")
+    return parser
+
+
+def generate(options: argparse.Namespace) -> None:
+    from captcha_lib.data import write_captchas
+    from captcha_lib.generate import generate_captchas
+
+    texts, images = generate_captchas(options.count, options.seed)
+    write_captchas(texts, images, options.out)
+    print(f"{len(texts):,} captchas of seed {options.seed} in {options.out}")
+
+
+def split(options: argparse.Namespace) -> None:
+    from captcha_lib.split import write_layout, write_split
+
+    captchas = _load_split(options)
+    if options.layout:
+        write_layout(captchas, options.layout)
+        print(f"images copied to {options.layout}")
+    write_split(captchas.manifest, options.out)
+    print(f"written to {options.out}")
+
+
+def train(options: argparse.Namespace) -> None:
+    from captcha_lib.alphabet import Alphabet
+    from captcha_lib.metrics import describe, score
+    from captcha_lib.train import run
+
+    device = _prepare_machine(options)
+    alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
+    captchas = _load_split(options, alphabet)
+    alphabet = alphabet or Alphabet.of(captchas.labels)
+    config = replace(Config(), seed=options.seed or 0, epochs=options.epochs)
+    try:
+        *_, predictions = run(captchas, alphabet, config, options.out, options.resume, device, report)
+    except KeyboardInterrupt:
+        raise InputError("training was interrupted; the same command with --resume goes on with it") from None
+    print("test: " + describe(score(predictions)))
+    print(f"results in {options.out}")
+
+
+def bench(options: argparse.Namespace) -> None:
+    from captcha_lib.alphabet import Alphabet
+    from captcha_lib.data import load_data
+    from captcha_lib.split import split_captchas
+    from captcha_lib.train import run, seeds_table
+
+    device = _prepare_machine(options)
+    captchas = load_data(options.data)
+    folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
+    for seed, folder in enumerate(folders):
+        if (folder / "metrics.json").exists():  # its last file: this seed is done
+            continue
+        of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
+        report(f"seed {seed}. {of_seed.summary()}")
+        config = replace(Config(), seed=seed)
+        run(of_seed, Alphabet.of(captchas.labels), config, folder, resume=True, device=device, report=report)
+    table = seeds_table(folders)
+    write_text(options.out / "seeds.csv", table.to_csv(index=False, lineterminator="\n"))
+    print(table.to_string(index=False))
+    rate = table["exact"] / table["n"]
+    print(
+        f"exact match: mean {rate.mean():.2%}, lowest {rate.min():.2%}, highest {rate.max():.2%} over {len(rate)} seeds"
+    )
+
+
+def report(line: str) -> None:
+    """Prints a line of progress at once."""
+    print(line, flush=True)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from captcha_lib.data import load_data, stack_images
+    from captcha_lib.metrics import describe, predictions_table, score
+
+    reader = _load_reader(options)
+    beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
+    if options.split is None and options.seed is None and beside.exists() and options.subset != "all":
+        options.split = beside
+    if options.subset == "all":
+        captchas = load_data(options.data, reader.alphabet)
+        print(captchas.summary())
+    else:
+        captchas = _load_split(options, reader.alphabet).subset(options.subset)
+    images, resized = stack_images([image[0].numpy() for image in captchas.images], reader.image_size)
+    print(*resized, sep="\n", end="\n" if resized else "")
+    predictions = predictions_table(captchas, reader.read(images, options.length, options.alphabet))
+    if options.out:
+        write_text(options.out, predictions.to_csv(index=False, lineterminator="\n"))
+    print(f"{options.subset}: {describe(score(predictions))}")
+
+
+def predict(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from captcha_lib.data import decode_image, stack_images
+
+    files = [file for name in options.images for file in _image_files(Path(name))]
+    reader = _load_reader(options)
+    reading = tqdm(files, "images", unit="", leave=False, disable=None)  # disable=None: on a terminal only
+    images, resized = stack_images([decode_image(file.read_bytes(), str(file)) for file in reading], reader.image_size)
+    print(*resized, sep="\n", end="\n" if resized else "", file=sys.stderr)
+    readings = reader.read(images, options.length, options.alphabet)
+    rows = [
+        {"file": str(file), "text": reading.text, "confidence": round(reading.confidence, 6)}
+        for file, reading in zip(files, readings, strict=True)
+    ]
+    text = options.form(rows)
+    if options.out:
+        write_text(options.out, text)
+    else:
+        sys.stdout.write(text)
+
+
+def export(options: argparse.Namespace) -> None:
+    from captcha_lib.reader import Reader, export_onnx
+
+    export_onnx(Reader.load(options.weights), options.out)
+    print(f"{options.weights} exported to {options.out}")
+
+
+def _add(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--split", help="a split CSV, or 'official' for the one in data/splits that fits the images")
+    command.add_argument("--seed", type=int, help="the run's random numbers (0); draws the split where none is given")
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--threads", type=_count, help="processor threads (one a core); fewer on a busy machine")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
+
+
+def _add_reading(command: argparse.ArgumentParser, weights: Path, shown: str) -> None:
+    command.add_argument("--weights", type=Path, default=weights, help=f"({shown})")
+    command.add_argument("--length", type=int, help="characters of each text, 0 for any (that of the training labels)")
+    command.add_argument("--alphabet", help="the characters that may occur (all that the weights know)")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _prepare_machine(options: argparse.Namespace) -> str:
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device {options.device!r}: torch cannot use it here; try --device cpu") from None
+    return options.device
+
+
+def _load_split(options: argparse.Namespace, alphabet=None):
+    from captcha_lib.data import load_data
+    from captcha_lib.split import split_captchas
+
+    captchas = split_captchas(load_data(options.data, alphabet), options.split, options.seed)
+    print(captchas.summary(), flush=True)
+    return captchas
+
+
+def _load_reader(options: argparse.Namespace):
+    from captcha_lib.reader import Reader
+
+    return Reader.load(options.weights, _prepare_machine(options))
+
+
+def _image_files(path: Path) -> list[Path]:
+    from captcha_lib.data import find_images
+
+    if path.is_dir():
+        files = list(find_images(path))
+        if not files:
+            raise InputError(f"{path}: no images in this folder; expected .png, .jpg or .jpeg")
+        return files
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    return [path]
+
+
+def _as_table(rows: list[dict]) -> str:
+    wide = max(len(row["file"]) for row in rows)
+    return "".join(f"{row['file']:{wide}}  {row['text']}  {row['confidence']:.4f}\n" for row in rows)
+
+
+def _as_json(rows: list[dict]) -> str:
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+
+
+def _as_csv(rows: list[dict]) -> str:
+    import pandas as pd
+
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""`Alphabet`: text <-> class ids. Class 0 is the CTC blank, class i + 1 is the i-th character."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from captcha_lib.config import InputError
+
+BLANK = 0
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The characters that a network can read, in the order of their class ids.
+
+    Args:
+        characters: each character once, for instance "2345678bcdefgmnpwxy".
+
+    Raises:
+        InputError: no characters, or a character that stands there twice.
+    """
+
+    characters: str
+
+    def __post_init__(self) -> None:
+        if not self.characters:
+            raise InputError("alphabet: it is empty; name at least one character")
+        doubled = sorted(c for c in set(self.characters) if self.characters.count(c) > 1)
+        if doubled:
+            raise InputError(f"alphabet {self.characters!r}: {doubled[0]!r} stands there twice; name each once")
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> "Alphabet":
+        """The characters that occur in `labels`, sorted."""
+        return cls("".join(sorted(set().union(*labels))))
+
+    @property
+    def num_classes(self) -> int:
+        """K: the characters and the blank."""
+        return len(self.characters) + 1
+
+    def encode(self, text: str) -> torch.Tensor:
+        """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
+        unknown = sorted(set(text) - set(self.characters))
+        if unknown:
+            raise InputError(f"label {text!r}: {unknown[0]!r} is not in the alphabet {self.characters!r}")
+        return torch.tensor([self.characters.index(c) + 1 for c in text], dtype=torch.long)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turns class ids into a text, (L,) -> str; blanks are left out, equal neighbours are kept."""
+        return "".join(self.characters[int(i) - 1] for i in ids if int(i) != BLANK)
+
+    def encode_batch(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encodes B texts for `ctc_loss`: (padded ids (B, max L) int64, lengths (B,) int64)."""
+        ids = [self.encode(text) for text in texts]
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=BLANK)
+        return padded, torch.tensor([len(i) for i in ids])

@@ -1,0 +1,48 @@
+"""`Config`: every number that a run depends on; the folders of the project; the one kind of error a user can mend."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA_DIR = ROOT / "data"
+GENERATED_DIR = DATA_DIR / "generated"
+SPLITS_DIR = DATA_DIR / "splits"
+RUN_DIR = ROOT / "output" / "run"
+REFERENCE_DIR = ROOT / "output" / "reference"
+
+
+class InputError(ValueError):
+    """Input that cannot be used. Its text is one line: where, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The hyperparameters of a run. Chosen on validation images only."""
+
+    seed: int = 0
+    # 16 epochs take under a minute on two cores; from the tenth on the validation score moves by single images.
+    epochs: int = 16
+    # 51 steps an epoch for 802 images; batches of 32 leave the blank plateau later and need more epochs.
+    batch_size: int = 16
+    # The peak of the one-cycle schedule (Smith and Topin, 2019), reached after the first fifth of the steps.
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    # Epochs of framewise cross-entropy before CTC, which break the blank plateau: see notebook 03.
+    warmup_epochs: int = 3
+    # 1 shifts by up to 8 px, turns by up to 3 degrees and bends by up to 2 px. It grows to this over the first
+    # epochs of CTC: at full strength at once, some seeds fall back onto the plateau.
+    augment_strength: float = 1.0
+    augment_ramp: int = 3
+    dropout: float = 0.1
+    # The weights that are kept are an exponential mean over about 1 / (1 - 0.98) = 50 steps, one epoch.
+    ema_decay: float = 0.98
+    clip_norm: float = 2.0
+    # Output channels of the four convolutions, and the width of a column: 237k parameters, 50 time steps.
+    channels: tuple[int, int, int, int] = (32, 48, 64, 96)
+    hidden: int = 128
+
+
+def data_choice(choice: str | None = None) -> str:
+    """The data in words: `choice`, else the environment's CAPTCHA_DATA, else "generated"."""
+    return choice or os.environ.get("CAPTCHA_DATA") or "generated"

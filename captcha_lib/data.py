@@ -1,0 +1,277 @@
+"""Folder, zip, Kaggle or generator -> a checked manifest and one tensor of all the images.
+
+The data is chosen in words and never guessed: "generated", "kaggle", or the path of a folder or zip of labelled images.
+"""
+
+import hashlib
+import io
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import GENERATED_DIR, InputError, data_choice
+from captcha_lib.files import new_folder
+from captcha_lib.generate import generate_captchas
+
+KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
+SUFFIXES = (".png", ".jpg", ".jpeg")
+SUBSETS = ("train", "val", "test")
+GENERATED_COUNT, GENERATED_SEED = 1070, 0
+AnyPath = Path | zipfile.Path
+
+
+@dataclass(frozen=True)
+class Captchas:
+    """Labelled images.
+
+    Attributes:
+        source: where they come from, for people: "generated", "kaggle" or the name of the folder or zip.
+        manifest: one row an image: file, label, sha256 (of the file's bytes), width, height (px, as stored), subset.
+        images: (N, 1, H, W) uint8, 0 is black, in the manifest's order.
+        paths: where each file lies.
+        notes: what was done to the files on the way, one sentence each.
+    """
+
+    source: str
+    manifest: pd.DataFrame
+    images: torch.Tensor
+    paths: list[AnyPath]
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def labels(self) -> list[str]:
+        return self.manifest["label"].tolist()
+
+    def subset(self, name: str) -> "Captchas":
+        """The images of one subset: "train", "val" or "test"."""
+        rows = np.flatnonzero(self.manifest["subset"] == name)
+        manifest = self.manifest.iloc[rows].reset_index(drop=True)
+        return replace(self, manifest=manifest, images=self.images[rows], paths=[self.paths[i] for i in rows])
+
+    def summary(self) -> str:
+        """One line: which data this is and how many images."""
+        height, width = self.images.shape[-2:]
+        return " ".join([f"data: {self.source}, {len(self):,} images of {width} x {height} px.", *self.notes])
+
+
+def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Captchas:
+    """Finds, checks and reads labelled images.
+
+    Args:
+        choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
+        alphabet: if given, every label has to be written in it.
+
+    Raises:
+        InputError: nothing there, no images, a file that is no image or is cut off, a label that is empty or leaves
+            the alphabet, or one picture under two labels.
+    """
+    choice = data_choice(choice)
+    root = _locate(choice)
+    files = list(find_images(root))
+    if not files:
+        raise InputError(f"{choice}: no images there; expected .png, .jpg or .jpeg files named by their text")
+    rows, pictures, paths = [], [], []
+    for path, label in zip(files, _read_labels(root, files), strict=True):
+        raw = path.read_bytes()
+        picture = decode_image(raw, _relative(path, root))
+        rows.append(
+            {
+                "file": _relative(path, root),
+                "label": _checked(label, _relative(path, root), alphabet),
+                "sha256": hashlib.sha256(raw).hexdigest(),
+                "width": picture.shape[1],
+                "height": picture.shape[0],
+                "subset": _subset_folder(_relative(path, root)),
+            }
+        )
+        pictures.append(picture)
+        paths.append(path)
+    manifest = pd.DataFrame(rows)
+    kept = _first_of_each_picture(manifest)
+    notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
+    manifest = manifest.iloc[kept].reset_index(drop=True)
+    manifest["file"] = _short_names(manifest["file"])
+    images, resized = stack_images([pictures[i] for i in kept])
+    source = choice if choice in ("generated", "kaggle") else Path(choice).name
+    return Captchas(source, manifest, images, [paths[i] for i in kept], notes + resized)
+
+
+def find_images(folder: AnyPath) -> Iterator[AnyPath]:
+    """All the image files under a folder, in a fixed order: a folder's own files first, by name, then its folders."""
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    for entry in entries:
+        # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
+        if entry.is_file() and entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._"):
+            yield entry
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith((".", "__")):
+            yield from find_images(entry)
+
+
+def decode_image(raw: bytes, name: str) -> np.ndarray:
+    """Turns an image file's bytes into grey pixels (H, W) uint8; transparent parts are seen on white.
+
+    Raises:
+        InputError: the bytes are no image, or the image is cut off.
+    """
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            image.load()
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(image.convert("L"))
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{name}: this is no image; remove it or save it as PNG or JPEG") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: the image is damaged or cut off ({error}); get it again or remove it") from None
+
+
+def stack_images(pictures: list[np.ndarray], size: tuple[int, int] | None = None) -> tuple[torch.Tensor, list[str]]:
+    """Puts pictures into one tensor, those of another size resized.
+
+    Args:
+        pictures: N arrays (H, W) uint8.
+        size: (H, W) in px; None takes the most frequent size.
+
+    Returns:
+        (N, 1, H, W) uint8, and a sentence that says how many were resized, if any.
+    """
+    size = size or Counter(p.shape for p in pictures).most_common(1)[0][0]
+    height, width = size
+    odd = sum(p.shape != size for p in pictures)
+    fitted = [
+        p if p.shape == size else np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR))
+        for p in pictures
+    ]
+    notes = [f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px."]
+    return torch.from_numpy(np.stack(fitted))[:, None], notes if odd else []
+
+
+def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:
+    """Writes images (N, 1, H, W) uint8 as `folder/<text>.png`, all of them or none.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    with new_folder(folder) as part:
+        for text, image in zip(texts, images, strict=True):
+            Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
+
+
+def _locate(choice: str) -> AnyPath:
+    if choice == "generated":
+        if not GENERATED_DIR.exists():
+            write_captchas(*generate_captchas(GENERATED_COUNT, GENERATED_SEED), GENERATED_DIR)
+        return GENERATED_DIR
+    if choice == "kaggle":
+        return _download_kaggle()
+    path = Path(choice).expanduser()
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path")
+    try:
+        return zipfile.Path(path)
+    except zipfile.BadZipFile:
+        raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
+
+
+def _download_kaggle() -> Path:
+    import kagglehub  # here, because only this word needs it and it is slow to import
+
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE_HANDLE))
+    except Exception as error:  # kagglehub lets many kinds through: requests', urllib3's, its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"kaggle: the download failed ({reason}); get the images and give their folder") from None
+
+
+def _relative(path: AnyPath, root: AnyPath) -> str:
+    """The path inside the folder or zip, with forward slashes."""
+    return path.at if isinstance(path, zipfile.Path) else path.relative_to(root).as_posix()
+
+
+def _subset_folder(file: str) -> str:
+    """The subset that a train/ val/ test/ layout puts the file in, or ""."""
+    top = file.split("/")[0]
+    return top if "/" in file and top in SUBSETS else ""
+
+
+def _read_labels(root: AnyPath, files: list[AnyPath]) -> list[str]:
+    """The label of each file: from the labels.csv beside it, else its name up to the first dot."""
+    tables: dict[str, dict[str, str] | None] = {}
+    labels = []
+    for path in files:
+        folder = _relative(path, root).rpartition("/")[0]
+        if folder not in tables:
+            tables[folder] = _read_label_table(path.parent / "labels.csv")
+        table = tables[folder]
+        if table is not None and path.name not in table:
+            raise InputError(f"{_relative(path, root)}: labels.csv beside it has no row for it; add one")
+        labels.append(path.name.split(".")[0] if table is None else table[path.name])
+    return labels
+
+
+def _read_label_table(csv: AnyPath) -> dict[str, str] | None:
+    if not csv.is_file():
+        return None
+    try:
+        table = pd.read_csv(io.BytesIO(csv.read_bytes()), dtype=str, keep_default_na=False)
+        missing = {"file", "label"} - set(table.columns)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"labels.csv: cannot be read as a table ({error})") from None
+    if missing:
+        raise InputError(f"labels.csv: the column {sorted(missing)[0]!r} is missing; it needs 'file,label'")
+    unlisted = sorted(file for file in table["file"] if not (csv.parent / file).is_file())
+    if unlisted:
+        raise InputError(f"labels.csv: {unlisted[0]!r} is not beside it; remove the row or add the image")
+    twice = table["file"][table["file"].duplicated()]
+    if len(twice):
+        raise InputError(f"labels.csv: {twice.iloc[0]!r} stands there twice; keep one row")
+    return dict(zip(table["file"], table["label"], strict=True))
+
+
+def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
+    if not label:
+        raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
+    if alphabet is not None:
+        try:
+            alphabet.encode(label)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+    return label
+
+
+def _first_of_each_picture(manifest: pd.DataFrame) -> list[int]:
+    """The rows left when every picture is kept once; one picture under two labels is an error."""
+    labels = manifest.groupby("sha256")["label"].nunique()
+    disputed = manifest[manifest["sha256"].isin(labels.index[labels > 1])]
+    if len(disputed):
+        one = disputed[disputed["sha256"] == disputed["sha256"].iloc[0]].drop_duplicates("label")
+        said = " and ".join(f"{row.label!r} ({row.file})" for row in one.itertuples())
+        raise InputError(f"one picture has different labels: {said}; keep the right one")
+    return np.flatnonzero(~manifest["sha256"].duplicated()).tolist()
+
+
+def _short_names(files: pd.Series) -> pd.Series:
+    """Drops the folders from the names, unless two files would then be called the same."""
+    names = files.str.rpartition("/")[2]
+    return names if names.is_unique else files
+
+
+def copy_image(path: AnyPath, target: Path) -> None:
+    """Copies an image file out of a folder or zip."""
+    with path.open("rb") as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)

@@ -1,0 +1,41 @@
+"""Writing without halves: a file or folder appears under its name when it is whole, or not at all."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from captcha_lib.config import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, which is moved into place once the block has ended well.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
+            part = Path(folder) / path.name
+            yield part
+            part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder that must not hold anything yet."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: it holds something already; name a new folder")
+    with replacing(path) as part:
+        part.mkdir()
+        yield part
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,119 @@
+"""Readings against labels: exact match, CER, intervals, positions, confusions, calibration. Counts first, divided last.
+
+Everything is computed from the predictions table: file, label, text, confidence, subset.
+"""
+
+import jiwer
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from captcha_lib.data import Captchas
+from captcha_lib.decode import Reading
+
+PREDICTION_COLUMNS = ["file", "label", "text", "confidence", "subset"]
+
+
+def predictions_table(captchas: Captchas, readings: list[Reading]) -> pd.DataFrame:
+    """One row an image: file, label, text, confidence (a probability, six decimals), subset."""
+    table = captchas.manifest[["file", "label", "subset"]].copy()
+    table["text"] = [reading.text for reading in readings]
+    table["confidence"] = [round(reading.confidence, 6) for reading in readings]
+    return table[PREDICTION_COLUMNS]
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, JASA 1927)."""
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def score(predictions: pd.DataFrame) -> dict[str, float | int]:
+    """Exact match with its interval, and character errors with their kinds.
+
+    Returns:
+        n, exact, exact_rate, exact_low and exact_high (95 %, Wilson), characters, substitutions, deletions,
+        insertions, and cer: character errors over characters, corpus-wide.
+    """
+    n = len(predictions)
+    exact = int((predictions["label"] == predictions["text"]).sum())
+    low, high = wilson_interval(exact, n)
+    errors = jiwer.process_characters(predictions["label"].tolist(), predictions["text"].tolist())
+    wrong = errors.substitutions + errors.deletions + errors.insertions
+    characters = int(predictions["label"].str.len().sum())
+    return {
+        "n": n,
+        "exact": exact,
+        "exact_rate": exact / n,
+        "exact_low": low,
+        "exact_high": high,
+        "characters": characters,
+        "substitutions": errors.substitutions,
+        "deletions": errors.deletions,
+        "insertions": errors.insertions,
+        "cer": wrong / characters,
+    }
+
+
+def describe(scores: dict[str, float | int]) -> str:
+    """A score in one line."""
+    return (
+        f"exact match {scores['exact']}/{scores['n']} = {scores['exact_rate']:.1%} "
+        f"(95 % interval {scores['exact_low']:.1%} to {scores['exact_high']:.1%}), CER {scores['cer']:.2%}"
+    )
+
+
+def by_position(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How many characters are right at each place of the label, counted from 1; a text cut short is wrong there."""
+    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
+    rows = []
+    for place in range(max(map(len, labels))):
+        reach = [(label, text) for label, text in zip(labels, texts, strict=True) if place < len(label)]
+        here = [text[place : place + 1] == label[place] for label, text in reach]
+        rows.append({"position": place + 1, "n": len(here), "right": sum(here), "rate": sum(here) / len(here)})
+    return pd.DataFrame(rows)
+
+
+def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Every character beside what it was read as, by the least-errors alignment of label and text.
+
+    Returns:
+        one row a character: label, text; "" stands for nothing (a deletion or an insertion).
+    """
+    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
+    pairs = []
+    aligned = jiwer.process_characters(labels, texts).alignments
+    for label, text, chunks in zip(labels, texts, aligned, strict=True):
+        for chunk in chunks:
+            said = label[chunk.ref_start_idx : chunk.ref_end_idx]
+            read = text[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            width = max(len(said), len(read))
+            pairs += [(said[i : i + 1], read[i : i + 1]) for i in range(width)]
+    return pd.DataFrame(pairs, columns=["label", "text"])
+
+
+def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Confidence against correctness in bins of equal width (Guo et al., ICML 2017, section 2).
+
+    Returns:
+        one row a bin that holds something: low, high, n, right, confidence (its mean).
+    """
+    correct = (predictions["label"] == predictions["text"]).to_numpy()
+    confidence = predictions["confidence"].to_numpy()
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "n": int((bin_of == b).sum()),
+            "right": int(correct[bin_of == b].sum()),
+            "confidence": float(confidence[bin_of == b].mean()),
+        }
+        for b in np.unique(bin_of)
+    ]
+    return pd.DataFrame(rows)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Expected calibration error: the mean gap of confidence and correctness, weighted by the bins' counts."""
+    return float((table["n"] * (table["right"] / table["n"] - table["confidence"]).abs()).sum() / table["n"].sum())

@@ -1,0 +1,71 @@
+"""`CRNN`: convolutions -> columns -> BiLSTM -> linear, and `ctc_loss` beside it.
+
+The architecture is that of Shi, Bai and Yao, "An End-to-End Trainable Neural Network for Image-based Sequence
+Recognition" (TPAMI 2017, figure 1), made small: the pictures hold one line of five characters.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from captcha_lib.alphabet import BLANK
+
+
+class CRNN(nn.Module):
+    """Reads a grey picture as a sequence of T columns, each with a score for every class.
+
+    Args:
+        num_classes: K, the characters and the blank.
+        height: H of the pictures in px.
+        channels: output channels of the four convolutions.
+        hidden: features of one column, and twice the size of each LSTM direction.
+        dropout: share of column features dropped in training, before and after the LSTM.
+
+    Shape:
+        (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 4: 50 for the 200 px of a Kaggle captcha.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        height: int = 50,
+        channels: tuple[int, int, int, int] = (32, 48, 64, 96),
+        hidden: int = 128,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.channels, self.hidden = channels, hidden
+        c1, c2, c3, c4 = channels
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(1, c1, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(c1), nn.ReLU(),
+            nn.Conv2d(c1, c2, 3, padding=1, bias=False), nn.BatchNorm2d(c2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(c2, c3, 3, padding=1, bias=False), nn.BatchNorm2d(c3), nn.ReLU(), nn.MaxPool2d((2, 1)),
+            nn.Conv2d(c3, c4, 3, padding=1, bias=False), nn.BatchNorm2d(c4), nn.ReLU(), nn.MaxPool2d((2, 1)),
+        )  # fmt: skip
+        with torch.no_grad():  # one dummy picture gives the size of a column, instead of arithmetic
+            _, c, h, _ = self.convolutions.eval()(torch.zeros(1, 1, height, 64)).shape
+        self.convolutions.train()
+        self.columns = nn.Sequential(nn.Dropout(dropout), nn.Linear(c * h, hidden), nn.ReLU())
+        self.lstm = nn.LSTM(hidden, hidden // 2, bidirectional=True, batch_first=True)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = 1 - images.float() / 255  # (B, 1, H, W), ink is 1
+        x = self.convolutions(x)  # (B, C, H/16, T)
+        x = x.permute(0, 3, 1, 2).flatten(2)  # (B, T, C * H/16)
+        x = self.columns(x)  # (B, T, hidden)
+        x, _ = self.lstm(x)  # (B, T, hidden)
+        return self.classify(x).float()  # (B, T, K)
+
+
+def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """The negative log-likelihood of each label, summed over all paths that collapse to it (Graves et al., ICML 2006).
+
+    Taken on the CPU: CUDA's backward pass is not deterministic, and the loss costs about a millisecond.
+
+    Shape:
+        logits (B, T, K), padded class ids (B, max L), lengths (B,) -> (B,) in nats, inf where T is too short.
+    """
+    log_probs = logits.cpu().log_softmax(-1).transpose(0, 1)  # (T, B, K)
+    steps = torch.full((len(logits),), logits.shape[1])
+    return F.ctc_loss(log_probs, ids.cpu(), steps, lengths.cpu(), blank=BLANK, reduction="none")

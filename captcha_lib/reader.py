@@ -1,0 +1,116 @@
+"""The whole inference path: weights file -> `Reader` -> pictures -> readings; and the way to ONNX."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.decode import Reading, decode_greedy, decode_length, restrict
+from captcha_lib.files import replacing
+from captcha_lib.model import CRNN
+
+FORMAT = "captcha_lib weights 1"
+KEYS = {"format", "state", "alphabet", "image_size", "length", "channels", "hidden"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A trained network and what is needed to use it.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        alphabet: the characters of its classes.
+        image_size: (H, W) of the pictures it was trained on, in px.
+        length: the length of all its training labels, or None if they had several.
+    """
+
+    model: CRNN
+    alphabet: Alphabet
+    image_size: tuple[int, int]
+    length: int | None
+
+    @torch.no_grad()
+    def logits(self, images: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+        """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32 on the CPU."""
+        device = next(self.model.parameters()).device
+        return torch.cat([self.model(batch.to(device)).cpu() for batch in images.split(batch_size)])
+
+    def read(self, images: torch.Tensor, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+        """Reads pictures, (N, 1, H, W) uint8 -> N readings.
+
+        Args:
+            images: of the reader's image size.
+            length: characters of every text; None takes the length of the training labels, 0 lets the network decide.
+            allowed: the characters that may occur; None allows the whole alphabet.
+        """
+        logits = self.logits(images)
+        if allowed is not None:
+            logits = restrict(logits, self.alphabet, allowed)
+        length = self.length if length is None else length
+        return decode_length(logits, self.alphabet, length) if length else decode_greedy(logits, self.alphabet)
+
+    def save(self, path: Path) -> None:
+        """Writes a weights file: a dict of tensors and plain values, no code."""
+        weights = {
+            "format": FORMAT,
+            "state": {name: tensor.cpu() for name, tensor in self.model.state_dict().items()},
+            "alphabet": self.alphabet.characters,
+            "image_size": list(self.image_size),
+            "length": self.length,
+            "channels": list(self.model.channels),
+            "hidden": self.model.hidden,
+        }
+        with replacing(path) as part:
+            torch.save(weights, part)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> "Reader":
+        """Reads a weights file; code in it is never run.
+
+        Raises:
+            InputError: no such file, no weights file, or one that carries code.
+        """
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
+        except pickle.UnpicklingError:
+            raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"weights {path}: it cannot be read ({reason}); copy or train it again") from None
+        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
+            raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
+        alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
+        model = CRNN(alphabet.num_classes, height, tuple(weights["channels"]), weights["hidden"])
+        model.load_state_dict(weights["state"])
+        return cls(model.eval().to(device), alphabet, (height, width), weights["length"])
+
+
+def export_onnx(reader: Reader, path: Path) -> None:
+    """Writes the network as ONNX: images (B, 1, H, W) uint8 -> logits (B, T, K), batch and width free.
+
+    The alphabet, the image size and the length are in the file's metadata. The older exporter is taken, since the
+    newer one (dynamo=True) cannot leave the width of an LSTM's input free.
+    """
+    import onnx  # here, because only an export needs it
+
+    height, width = reader.image_size
+    with replacing(path) as part:
+        torch.onnx.export(
+            reader.model.cpu(),
+            (torch.zeros(1, 1, height, width, dtype=torch.uint8),),
+            part,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_axes={"images": {0: "batch", 3: "width"}, "logits": {0: "batch", 1: "time"}},
+            dynamo=False,
+        )
+        graph = onnx.load(part)
+        facts = {"alphabet": reader.alphabet.characters, "height": height, "width": width, "length": reader.length or 0}
+        onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items()})
+        onnx.checker.check_model(graph)
+        onnx.save(graph, part)

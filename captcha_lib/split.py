@@ -1,0 +1,131 @@
+"""Which image is for training, which for validation, which for the test: manifest -> manifest with subsets.
+
+A split is a CSV (file, label, sha256, subset) or a folder with train/, val/ and test/ in it. The two official ones are
+in data/splits/; each is the draw of seed 0.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from captcha_lib.config import SPLITS_DIR, InputError
+from captcha_lib.data import SUBSETS, Captchas, copy_image
+from captcha_lib.files import new_folder, write_text
+
+COLUMNS = ["file", "label", "sha256", "subset"]
+VAL_SHARE = TEST_SHARE = 0.125
+
+
+def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: int | None = None) -> Captchas:
+    """Gives every image its subset, and adds a note that says which split it is.
+
+    In this order: the split that is asked for, the train/ val/ test/ folders that the images lie in, the draw of the
+    seed that is asked for, the official split of these images, the draw of seed 0.
+
+    Args:
+        captchas: labelled images.
+        split: a split CSV, or "official" for the one in data/splits/ that knows these images.
+        seed: draws a split of its own where none is given.
+
+    Raises:
+        InputError: the CSV is no split or another data set's, there is no official split, or a subset is empty.
+    """
+    manifest = captchas.manifest
+    official = _official_split(manifest)
+    if split == "official" and official is None:
+        raise InputError(f"{captchas.source}: there is no official split for these images; give a CSV or --seed")
+    if split == "official" or (split is None and seed is None and official is not None):
+        split = official
+    if split is not None:
+        subsets = apply_split(manifest, read_split(Path(split)), Path(split).name)
+        said = f"the official one, {official.stem}" if split == official else str(split)
+    elif (manifest["subset"] != "").all():
+        subsets, said = manifest["subset"], "the folders train, val and test"
+    else:
+        subsets, said = draw_split(len(manifest), seed or 0), f"drawn with seed {seed or 0}"
+    manifest = manifest.assign(subset=list(subsets))
+    counts = [int((manifest["subset"] == name).sum()) for name in SUBSETS]
+    if 0 in counts:
+        raise InputError(f"{captchas.source}: the split leaves {SUBSETS[counts.index(0)]} empty; add images to it")
+    note = f"split: {said}, " + " / ".join(map(str, counts)) + " for train / val / test."
+    return replace(captchas, manifest=manifest, notes=[*captchas.notes, note])
+
+
+def draw_split(n: int, seed: int) -> list[str]:
+    """Draws 75 / 12.5 / 12.5 % of n images in their manifest's order; 802 / 134 / 134 of 1,070.
+
+    Raises:
+        InputError: fewer than three images.
+    """
+    if n < 3:
+        raise InputError(f"{n} images cannot be split in three; give at least 3, better some hundreds")
+    val, test = max(1, round(n * VAL_SHARE)), max(1, round(n * TEST_SHARE))
+    order = np.random.default_rng(seed).permutation(n)
+    subsets = np.empty(n, dtype=object)
+    subsets[order] = ["train"] * (n - val - test) + ["val"] * val + ["test"] * test
+    return subsets.tolist()
+
+
+def read_split(csv: Path) -> pd.DataFrame:
+    """Reads a split CSV; raises InputError if it is missing or no split."""
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"split {csv}: cannot be read ({error})") from None
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"split {csv}: the column {missing[0]!r} is missing; it needs {','.join(COLUMNS)}")
+    wrong = sorted(set(table["subset"]) - set(SUBSETS))
+    if wrong or table["file"].duplicated().any():
+        what = f"unknown subset {wrong[0]!r}" if wrong else "a file stands there twice"
+        raise InputError(f"split {csv}: {what}; each file needs one of train, val, test")
+    return table
+
+
+def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Series:
+    """The subset of every image of the manifest, by file name; labels have to agree.
+
+    Raises:
+        InputError: an image that the split does not know, or knows by another label.
+    """
+    known = manifest[["file", "label"]].merge(table, on="file", how="left", suffixes=("", "_split"))
+    strange = known[known["subset"].isna() | (known["label"] != known["label_split"])]
+    if len(strange):
+        raise InputError(f"split {name}: it has no {strange['file'].iloc[0]!r} with this label; take another split")
+    return known["subset"]
+
+
+def write_split(manifest: pd.DataFrame, csv: Path) -> None:
+    """Writes the manifest's split as a CSV."""
+    write_text(csv, manifest[COLUMNS].to_csv(index=False, lineterminator="\n"))
+
+
+def write_layout(captchas: Captchas, folder: Path) -> None:
+    """Copies the images into folder/train, folder/val and folder/test, each with a labels.csv; all of them or none.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    with new_folder(folder) as part:
+        for name in SUBSETS:
+            _write_subset(captchas.subset(name), part / name)
+
+
+def _write_subset(captchas: Captchas, folder: Path) -> None:
+    folder.mkdir()
+    table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].str.replace("/", "_"))
+    table.to_csv(folder / "labels.csv", index=False)
+    for path, file in zip(captchas.paths, table["file"], strict=True):
+        copy_image(path, folder / file)
+
+
+def _official_split(manifest: pd.DataFrame) -> Path | None:
+    """The split in data/splits/ that lists exactly these files under these labels."""
+    mine = set(zip(manifest["file"], manifest["label"], strict=True))
+    for csv in sorted(SPLITS_DIR.glob("*.csv")):
+        table = read_split(csv)
+        if mine == set(zip(table["file"], table["label"], strict=True)):
+            return csv
+    return None
