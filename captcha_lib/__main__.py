@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from captcha_lib.config import GENERATED_DIR, REFERENCE_DIR, RUN_DIR, Config, InputError
+from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
 from captcha_lib.files import write_text
 
 WEIGHTS = "weight.pth"
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = _add(commands, "generate", generate, "draw labelled captchas into a folder")
     command.add_argument("--count", type=_count, default=1070, help="how many (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
-    command.add_argument("--out", type=Path, default=GENERATED_DIR, help="a new folder (data/generated)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "captchas", help="a new folder (output/run/captchas)")
 
     command = _add(commands, "split", split, "write which image is for training, validation and test")
     _add_data(command)
@@ -114,7 +114,8 @@ def train(options: argparse.Namespace) -> None:
     try:
         *_, predictions = run(captchas, alphabet, config, options.out, options.resume, device, report)
     except KeyboardInterrupt:
-        raise InputError("training was interrupted; the same command with --resume goes on with it") from None
+        report("the same command with --resume goes on from here")
+        raise
     print("test: " + describe(score(predictions)))
     print(f"results in {options.out}")
 
@@ -173,12 +174,13 @@ def evaluate(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from captcha_lib.data import decode_image, stack_images
+    from captcha_lib.data import decode_image, read_bytes, stack_images
 
     files = [file for name in options.images for file in _image_files(Path(name))]
     reader = _load_reader(options)
     reading = tqdm(files, "images", unit="", leave=False, disable=None)  # disable=None: on a terminal only
-    images, resized = stack_images([decode_image(file.read_bytes(), str(file)) for file in reading], reader.image_size)
+    pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in reading]
+    images, resized = stack_images(pictures, reader.image_size)
     print(*resized, sep="\n", end="\n" if resized else "", file=sys.stderr)
     readings = reader.read(images, options.length, options.alphabet)
     rows = [

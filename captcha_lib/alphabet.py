@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from captcha_lib.config import InputError
 
 BLANK = 0
+
+
+def count_doubles(text: str) -> int:
+    """How many neighbours are equal; CTC has to put a blank between each such pair."""
+    return sum(a == b for a, b in pairwise(text))
 
 
 @dataclass(frozen=True)

@@ -82,22 +82,22 @@ def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Ca
     files = list(find_images(root))
     if not files:
         raise InputError(f"{choice}: no images there; expected .png, .jpg or .jpeg files named by their text")
-    rows, pictures, paths = [], [], []
+    rows, pictures = [], []
     for path, label in zip(files, _read_labels(root, files), strict=True):
-        raw = path.read_bytes()
-        picture = decode_image(raw, _relative(path, root))
+        name = _relative(path, root)
+        raw = read_bytes(path, name)
+        picture = decode_image(raw, name)
         rows.append(
             {
-                "file": _relative(path, root),
-                "label": _checked(label, _relative(path, root), alphabet),
+                "file": name,
+                "label": _checked(label, name, alphabet),
                 "sha256": hashlib.sha256(raw).hexdigest(),
                 "width": picture.shape[1],
                 "height": picture.shape[0],
-                "subset": _subset_folder(_relative(path, root)),
+                "subset": _subset_folder(name),
             }
         )
         pictures.append(picture)
-        paths.append(path)
     manifest = pd.DataFrame(rows)
     kept = _first_of_each_picture(manifest)
     notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
@@ -105,7 +105,7 @@ def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Ca
     manifest["file"] = _short_names(manifest["file"])
     images, resized = stack_images([pictures[i] for i in kept])
     source = choice if choice in ("generated", "kaggle") else Path(choice).name
-    return Captchas(source, manifest, images, [paths[i] for i in kept], notes + resized)
+    return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
 
 
 def find_images(folder: AnyPath) -> Iterator[AnyPath]:
@@ -118,6 +118,14 @@ def find_images(folder: AnyPath) -> Iterator[AnyPath]:
     for entry in entries:
         if entry.is_dir() and not entry.name.startswith((".", "__")):
             yield from find_images(entry)
+
+
+def read_bytes(path: AnyPath, name: str) -> bytes:
+    """Reads a file, in a folder or a zip; raises InputError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: a zip with a password
+        raise InputError(f"{name}: cannot be read ({error}); check the file or its rights") from None
 
 
 def decode_image(raw: bytes, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ The architecture is that of Shi, Bai and Yao, "An End-to-End Trainable Neural Ne
 Recognition" (TPAMI 2017, figure 1), made small: the pictures hold one line of five characters.
 """
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -56,6 +57,25 @@ class CRNN(nn.Module):
         x = self.columns(x)  # (B, T, hidden)
         x, _ = self.lstm(x)  # (B, T, hidden)
         return self.classify(x).float()  # (B, T, K)
+
+
+def describe_stages(model: CRNN, images: torch.Tensor) -> pd.DataFrame:
+    """Sends pictures (B, 1, H, W) through the network: one row a stage with its output's shape and its parameters."""
+    rows = []
+
+    def note(name: str, stage: nn.Module, output: torch.Tensor | tuple) -> None:
+        shape = tuple((output[0] if isinstance(output, tuple) else output).shape)
+        rows.append({"stage": name, "output": shape, "parameters": sum(p.numel() for p in stage.parameters())})
+
+    hooks = [
+        stage.register_forward_hook(lambda stage, _, output, name=name: note(name, stage, output))
+        for name, stage in model.named_children()
+    ]
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return pd.DataFrame(rows)
 
 
 def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

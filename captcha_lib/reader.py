@@ -84,9 +84,12 @@ class Reader:
             raise InputError(f"weights {path}: it cannot be read ({reason}); copy or train it again") from None
         if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
             raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
-        alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
-        model = CRNN(alphabet.num_classes, height, tuple(weights["channels"]), weights["hidden"])
-        model.load_state_dict(weights["state"])
+        try:
+            alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
+            model = CRNN(alphabet.num_classes, height, tuple(weights["channels"]), weights["hidden"])
+            model.load_state_dict(weights["state"])
+        except (RuntimeError, TypeError, ValueError):
+            raise InputError(f"weights {path}: the parts do not fit together; copy or train it again") from None
         return cls(model.eval().to(device), alphabet, (height, width), weights["length"])
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from captcha_lib import metrics, plots
-from captcha_lib.alphabet import Alphabet
+from captcha_lib.alphabet import Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
@@ -211,7 +210,7 @@ def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": str(cpu.get("cpu_name", platform.processor())),
         "threads": torch.get_num_threads(),
-        "device": device if device == "cpu" else torch.cuda.get_device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "precision": "bfloat16" if has_bfloat16(device) else "float32",
         "seed": config.seed,
         "data": captchas.source,
@@ -252,8 +251,10 @@ def seeds_table(folders: list[Path]) -> pd.DataFrame:
 
 def has_bfloat16(device: str) -> bool:
     """Whether the processor multiplies in bfloat16; one that only imitates it would be slower, not faster."""
-    if device != "cpu":
+    if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
     cpu = torch.cpu.get_capabilities()
     return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
@@ -334,7 +335,7 @@ def _check_lengths(model: CRNN, train: Captchas) -> None:
     with torch.no_grad():
         steps = model.eval()(train.images[:1].to(next(model.parameters()).device)).shape[1]
     for file, label in zip(train.manifest["file"], train.labels, strict=True):
-        needed = len(label) + sum(a == b for a, b in pairwise(label))
+        needed = len(label) + count_doubles(label)
         if needed > steps:
             raise InputError(f"{file}: its label needs {needed} time steps and the picture gives {steps}; widen it")
 

@@ -1,0 +1,61 @@
+# The commands of the README. DATA is generated (the default), kaggle, or the path of a folder or zip.
+PYTHON ?= python3
+DATA ?= generated
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+OUT = output/run
+# A path is meant from here, but the notebooks run in their own folder.
+export CAPTCHA_DATA = $(if $(wildcard $(DATA)),$(abspath $(DATA)),$(DATA))
+
+.PHONY: help run test lab notebooks bench reference clean
+
+help:
+	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
+	@echo "make test   ruff, unit tests, notebooks against their stored outputs"
+	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make bench  train with ten seeds and tabulate them"
+	@echo "make run DATA=kaggle, make run DATA=path/to/images: other captchas than the generated ones"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; give another one: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(INSTALLED)
+
+run: $(INSTALLED)
+	@$(BIN)/python -m captcha_lib split --out $(OUT)/split.csv
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --output-dir $(OUT) notebooks/0[1-5]*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
+	@echo "pages: $(OUT)/*.html"
+	@tail -n 1 $(OUT)/log.txt
+
+test: export CAPTCHA_DATA = generated
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest --nbval
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+# Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
+notebooks: export CAPTCHA_DATA = generated
+notebooks: $(INSTALLED)
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/0[1-5]*.ipynb
+
+bench: $(INSTALLED)
+	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/bench
+
+# The figures of the README, measured anew: about half an hour. Give DATA=kaggle or the folder of its images.
+reference: $(INSTALLED)
+	$(BIN)/python -m captcha_lib train --split official --out output/reference
+	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/official
+	$(BIN)/python -m captcha_lib bench --seeds 5 --own-splits --out $(OUT)/own-splits
+	$(BIN)/python -m captcha_lib bench --seeds 5 --data generated --out $(OUT)/generated
+	cp $(OUT)/official/seeds.csv output/reference/seeds.csv
+	cp $(OUT)/own-splits/seeds.csv output/reference/seeds_own_splits.csv
+	cp $(OUT)/generated/seeds.csv output/reference/seeds_generated.csv
+
+clean:
+	rm -rf .venv output/run data/generated

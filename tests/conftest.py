@@ -1,0 +1,60 @@
+"""Fixtures that several test modules share. Every picture is drawn by the generator; nothing is downloaded."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.data import write_captchas
+from captcha_lib.generate import CHARACTERS, generate_captchas
+from captcha_lib.model import CRNN
+from captcha_lib.reader import Reader
+
+os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
+torch.set_num_threads(1)
+
+# No deadline: the first example pays for imports. Derandomized: the same examples every time.
+settings.register_profile("captchas", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("captchas")
+
+
+@pytest.fixture(scope="session")
+def drawn() -> tuple[list[str], torch.Tensor]:
+    """24 texts and their pictures (24, 1, 50, 200)."""
+    return generate_captchas(24, seed=3)
+
+
+@pytest.fixture(scope="session")
+def folder(drawn, tmp_path_factory) -> Path:
+    """A folder of the 24 captchas; not to be written to."""
+    place = tmp_path_factory.mktemp("captchas") / "images"
+    write_captchas(*drawn, place)
+    return place
+
+
+@pytest.fixture
+def own_folder(folder, tmp_path) -> Path:
+    """A copy of `folder` that a test may spoil."""
+    return Path(shutil.copytree(folder, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def reader() -> Reader:
+    """A tiny network that has learnt nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CRNN(20, channels=(4, 4, 4, 4), hidden=8)
+    return Reader(model.eval(), Alphabet("".join(sorted(set(CHARACTERS)))), (50, 200), 5)
+
+
+@pytest.fixture(scope="session")
+def weights(reader, tmp_path_factory) -> Path:
+    """The weights file of `reader`, with no split.csv beside it."""
+    path = tmp_path_factory.mktemp("weights") / "weight.pth"
+    reader.save(path)
+    return path

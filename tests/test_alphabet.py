@@ -1,0 +1,76 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captcha_lib.alphabet import BLANK, Alphabet
+from captcha_lib.config import InputError
+
+characters = st.lists(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30, unique=True).map("".join)
+
+
+@st.composite
+def alphabets_and_texts(draw):
+    alphabet = Alphabet(draw(characters))
+    return alphabet, draw(st.lists(st.text(alphabet.characters, max_size=9), min_size=1, max_size=5))
+
+
+@given(alphabets_and_texts())
+def test_round_trip(case):
+    alphabet, texts = case
+    for text in texts:
+        assert alphabet.decode(alphabet.encode(text)) == text
+
+
+@given(alphabets_and_texts())
+def test_round_trip_of_a_batch(case):
+    alphabet, texts = case
+    ids, lengths = alphabet.encode_batch(texts)
+    assert lengths.tolist() == [len(text) for text in texts]
+    assert [alphabet.decode(row) for row in ids] == texts
+
+
+@given(alphabets_and_texts())
+def test_no_character_is_the_blank(case):
+    alphabet, texts = case
+    for text in texts:
+        ids = alphabet.encode(text)
+        assert ((ids > BLANK) & (ids < alphabet.num_classes)).all()
+
+
+def test_class_ids():
+    alphabet = Alphabet("xby")
+    ids = alphabet.encode("byxx")
+    assert BLANK == 0
+    assert ids.tolist() == [2, 3, 1, 1]
+    assert ids.dtype == torch.int64
+    assert alphabet.num_classes == 4
+
+
+def test_decoding_drops_blanks_and_keeps_equal_neighbours():
+    assert Alphabet("abc").decode([0, 1, 1, 0, 3, 0]) == "aac"
+
+
+def test_a_batch_is_padded_with_blanks():
+    ids, lengths = Alphabet("abc").encode_batch(["cab", "", "b"])
+    assert ids.tolist() == [[3, 1, 2], [0, 0, 0], [2, 0, 0]]
+    assert lengths.tolist() == [3, 0, 1]
+
+
+def test_alphabet_of_labels_is_sorted():
+    assert Alphabet.of(["b82", "2bx"]) == Alphabet("28bx")
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: Alphabet(""), "empty"),
+        (lambda: Alphabet.of([]), "empty"),
+        (lambda: Alphabet("abca"), "'a' stands there twice"),
+        (lambda: Alphabet("ab").encode("abz"), "'z' is not in the alphabet 'ab'"),
+        (lambda: Alphabet("ab").encode_batch(["ab", "B"]), "'B' is not in the alphabet"),
+    ],
+)
+def test_errors(build, says):
+    with pytest.raises(InputError, match=says):
+        build()

@@ -1,0 +1,372 @@
+import hashlib
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from captcha_lib import data
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.data import decode_image, find_images, load_data, stack_images, write_captchas
+from captcha_lib.generate import generate_captchas
+
+GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def refused(choice, *says: str, alphabet: Alphabet | None = None) -> None:
+    """Expects one line that holds all of `says`."""
+    with pytest.raises(InputError) as error:
+        load_data(str(choice), alphabet)
+    assert all(part in str(error.value) for part in says), error.value
+    assert "\n" not in str(error.value)
+
+
+def zipped(folder: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder))
+    return target
+
+
+# What is found
+
+
+def test_a_folder(folder, drawn):
+    captchas = load_data(str(folder))
+    pictures = dict(zip(*drawn, strict=True))
+    assert list(captchas.manifest.columns) == ["file", "label", "sha256", "width", "height", "subset"]
+    assert captchas.labels == sorted(pictures)
+    assert torch.equal(captchas.images, torch.stack([pictures[label] for label in captchas.labels]))
+    assert captchas.images.dtype == torch.uint8
+    assert captchas.notes == []
+    for row, path in zip(captchas.manifest.itertuples(), captchas.paths, strict=True):
+        assert row.file == f"{row.label}.png" == path.name
+        assert row.sha256 == hashlib.sha256((folder / row.file).read_bytes()).hexdigest()
+        assert (row.width, row.height, row.subset) == (200, 50, "")
+
+
+def test_suffixes_in_any_case_and_nothing_else(tmp_path):
+    for i, name in enumerate(["a.png", "b.PNG", "c.jpg", "d.JPG", "e.jpeg", "f.Jpeg"]):
+        Image.new("L", (20, 12), 30 * i).save(tmp_path / name)
+    for name in ["g.txt", "h.gif", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no image")
+    assert load_data(str(tmp_path)).labels == list("abcdef")
+
+
+def test_own_files_come_before_those_of_folders(tmp_path):
+    for name in ["b/a.png", "a/z.png", "c.png", "a/deeper/b.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert found == ["c.png", "a/z.png", "a/deeper/b.png", "b/a.png"]
+
+
+def test_a_nested_folder(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "outer" / "deep" / "er")
+    captchas = load_data(str(tmp_path / "outer"))
+    assert captchas.manifest.equals(load_data(str(folder)).manifest)
+
+
+def kaggle_archive(folder: Path, root: Path) -> Path:
+    """As Kaggle packs it: each image in samples/ and again in samples/samples/."""
+    shutil.copytree(folder, root / "samples")
+    shutil.copytree(folder, root / "samples" / "samples")
+    return root
+
+
+def test_every_picture_is_kept_once(folder, tmp_path):
+    captchas = load_data(str(kaggle_archive(folder, tmp_path / "archive")))
+    assert captchas.manifest.equals(load_data(str(folder)).manifest)
+    assert len(captchas.images) == len(captchas.paths) == 24
+    assert captchas.notes == ["24 copies of the same picture left out."]
+
+
+def test_kaggle(folder, tmp_path, monkeypatch):
+    kaggle_archive(folder, tmp_path / "archive")
+    answers = {"fournierp/captcha-version-2-images": str(tmp_path / "archive")}
+    monkeypatch.setattr("kagglehub.dataset_download", answers.__getitem__)
+    captchas = load_data("kaggle")
+    assert captchas.source == "kaggle"
+    assert captchas.manifest.equals(load_data(str(folder)).manifest)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), KeyError(), OSError("")])
+def test_a_download_that_fails(monkeypatch, error):
+    def fail(handle):
+        raise error
+
+    monkeypatch.setattr("kagglehub.dataset_download", fail)
+    refused("kaggle", "kaggle: the download failed")
+
+
+@pytest.mark.parametrize("inside", ["", "deep/er/"])
+def test_a_zip(folder, tmp_path, inside):
+    shutil.copytree(folder, tmp_path / "folder" / inside, dirs_exist_ok=True)
+    captchas = load_data(str(zipped(tmp_path / "folder", tmp_path / "images.zip")))
+    of_folder = load_data(str(folder))
+    assert captchas.source == "images.zip"
+    assert captchas.manifest.equals(of_folder.manifest)
+    assert torch.equal(captchas.images, of_folder.images)
+
+
+def test_a_zip_with_labels(tmp_path):
+    folder = tmp_path / "folder" / "inside"
+    folder.mkdir(parents=True)
+    Image.new("L", (20, 12)).save(folder / "1.png")
+    (folder / "labels.csv").write_text("file,label\n1.png,abc\n")
+    assert load_data(str(zipped(tmp_path / "folder", tmp_path / "images.zip"))).labels == ["abc"]
+
+
+def test_generated_is_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "GENERATED_DIR", tmp_path / "generated")
+    monkeypatch.setattr(data, "GENERATED_COUNT", 5)
+    captchas = load_data("generated")
+    assert captchas.source == "generated"
+    assert sorted(captchas.labels) == sorted(generate_captchas(5, seed=0)[0])
+    captchas.paths[0].unlink()
+    assert len(load_data("generated")) == 4
+
+
+def test_captcha_data_chooses_where_nothing_is_said(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAPTCHA_DATA", str(folder))
+    assert load_data().source == folder.name
+    Image.new("L", (20, 12)).save(tmp_path / "abc.png")
+    assert load_data(str(tmp_path)).labels == ["abc"]
+
+
+# Labels
+
+
+@pytest.mark.parametrize("name", ["2b827.png", "2b827.v2.png", "2b827..jpg"])
+def test_a_label_ends_at_the_first_dot(tmp_path, name):
+    Image.new("L", (20, 12)).save(tmp_path / name)
+    assert load_data(str(tmp_path)).labels == ["2b827"]
+
+
+def test_labels_csv(own_folder):
+    files = sorted(path.name for path in own_folder.iterdir())
+    lines = [f"{file},{i:03}" for i, file in enumerate(files)]
+    (own_folder / "labels.csv").write_text("\n".join(["file,label", *reversed(lines)]))
+    captchas = load_data(str(own_folder))
+    assert captchas.manifest["file"].tolist() == files
+    assert captchas.labels == [f"{i:03}" for i in range(24)]  # "000" is text, no number
+
+
+def test_labels_that_look_like_missing_values(tmp_path):
+    Image.new("L", (20, 12)).save(tmp_path / "1.png")
+    (tmp_path / "labels.csv").write_text("file,label\n1.png,NA\n")
+    assert load_data(str(tmp_path)).labels == ["NA"]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("file,label\n1.png,a\n", "2.png: labels.csv beside it has no row"),
+        ("file,label\n1.png,a\n2.png,b\n3.png,c\n", "'3.png' is not beside it"),
+        ("file,label\n1.png,a\n2.png,b\nsub/3.png,c\n", "'sub/3.png' is not beside it"),
+        ("file,label\n1.png,a\n2.png,b\n1.png,a\n", "'1.png' stands there twice"),
+        ("file,text\n1.png,a\n2.png,b\n", "the column 'label' is missing"),
+        ("file,label\n1.png,a\n2.png,\n", "2.png: the label is empty"),
+        ("", "cannot be read as a table"),
+        ("file,label\n1.png,a\n2.png,b,c\n", "cannot be read as a table"),
+        ("file,label\n1.png,\xff\n", "cannot be read as a table"),
+    ],
+)
+def test_a_wrong_labels_csv(tmp_path, table, says):
+    for i, name in enumerate(["1.png", "2.png", "sub/3.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (20, 12), 30 * i).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_bytes(table.encode("latin-1"))
+    refused(tmp_path, says)
+
+
+def test_an_empty_label(own_folder):
+    Image.new("L", (200, 50)).save(own_folder / ".png", "PNG")
+    refused(own_folder, ".png: the label is empty")
+
+
+def test_a_character_outside_the_alphabet(own_folder):
+    Image.new("L", (200, 50)).save(own_folder / "2b8Z7.png")
+    refused(own_folder, "2b8Z7.png", "'Z' is not in the alphabet", alphabet=Alphabet("2345678bcdefgmnpwxy"))
+    assert len(load_data(str(own_folder))) == 25
+
+
+def test_one_picture_under_two_labels(own_folder):
+    one = min(own_folder.iterdir())
+    (own_folder / "again").mkdir()
+    shutil.copy(one, own_folder / "again" / "wrong.png")
+    refused(own_folder, f"'{one.stem}' ({one.name})", "'wrong' (again/wrong.png)")
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "CMYK", "I;16"])
+def test_modes(mode):
+    image = Image.fromarray(GREY)
+    if mode == "I;16":
+        image = Image.fromarray(GREY.astype(np.uint16) * 257)
+    elif mode == "P":
+        image.putpalette([255 - i for i in range(256) for _ in range(3)])
+        image = Image.fromarray(255 - np.asarray(image)).convert("L").quantize(256)
+        image = Image.fromarray(255 - np.asarray(image.convert("L"))).quantize(256)
+    else:
+        image = image.convert(mode)
+    assert image.mode == mode
+    raw = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
+    assert np.abs(decode_image(raw, "x").astype(int) - GREY).max() <= 1
+
+
+def test_transparent_parts_are_white():
+    alpha = np.zeros((12, 20), np.uint8)
+    alpha[:, :10] = 255
+    half = encoded(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)]).convert("RGBA"))
+    expected = np.where(alpha == 255, GREY, 255)
+    assert (decode_image(half, "x") == expected).all()
+
+
+def test_a_transparent_palette_colour_is_white():
+    image = Image.new("P", (20, 12), 0)
+    image.putpalette([0, 0, 0, 100, 100, 100])
+    image.paste(1, (0, 0, 10, 12))
+    pixels = decode_image(encoded(image, transparency=0), "x")
+    assert (pixels[:, :10] == 100).all()
+    assert (pixels[:, 10:] == 255).all()
+
+
+def test_jpeg():
+    smooth = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (50, 1))
+    pixels = decode_image(encoded(Image.fromarray(smooth), "JPEG", quality=95), "x")
+    assert pixels.shape == (50, 200)
+    assert np.abs(pixels.astype(int) - smooth).max() < 8
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["PNG", "JPEG"]))
+def test_a_cut_off_image_is_never_read_as_another(cut, kind):
+    raw = encoded(Image.fromarray(GREY), kind)
+    whole = decode_image(raw, "x")
+    try:
+        pixels = decode_image(raw[: cut % len(raw)], "x.png")
+    except InputError as error:
+        assert str(error).startswith("x.png: ")
+    else:
+        assert (pixels == whole).all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda raw: b"this is text", "this is no image"),
+        (lambda raw: b"", "this is no image"),
+        (lambda raw: raw[: len(raw) // 2], "damaged or cut off"),
+        (lambda raw: raw[:60] + bytes(9) + raw[69:], "damaged or cut off"),
+    ],
+    ids=["text", "empty", "cut", "overwritten"],
+)
+def test_files_that_are_no_whole_image(own_folder, spoil, says):
+    one = max(own_folder.iterdir())
+    one.write_bytes(spoil(one.read_bytes()))
+    refused(own_folder, one.name, says)
+
+
+def test_odd_sizes_are_resized_and_said_so(own_folder):
+    odd = Image.new("L", (100, 25), 77)
+    odd.save(own_folder / "zzzzz.png")
+    captchas = load_data(str(own_folder))
+    assert captchas.images.shape == (25, 1, 50, 200)
+    assert (captchas.images[-1] == 77).all()
+    assert captchas.manifest[["width", "height"]].iloc[-1].tolist() == [100, 25]
+    assert captchas.notes == ["1 of 25 images had another size and were resized to 200 x 50 px."]
+    assert captchas.notes[0] in captchas.summary()
+
+
+def test_stacking_to_a_given_size():
+    images, notes = stack_images([np.full((50, 200), 10, np.uint8)] * 2, size=(25, 80))
+    assert images.shape == (2, 1, 25, 80)
+    assert (images == 10).all()
+    assert len(notes) == 1
+
+
+# The table and the tensor go together
+
+
+def test_subset(folder):
+    captchas = load_data(str(folder))
+    captchas.manifest["subset"] = ["train", "val", "test", "val"] * 6
+    val = captchas.subset("val")
+    assert val.labels == captchas.labels[1::2]
+    assert torch.equal(val.images, captchas.images[1::2])
+    assert val.paths == captchas.paths[1::2]
+    assert val.manifest.index.tolist() == list(range(12))
+    assert len(val) == 12
+
+
+def test_summary_is_one_line(folder):
+    assert load_data(str(folder)).summary() == "data: images, 24 images of 200 x 50 px."
+
+
+def test_written_captchas_are_read_back(tmp_path, drawn):
+    texts, images = drawn
+    write_captchas(texts, images, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(f"{text}.png" for text in texts)
+    assert (decode_image((tmp_path / "new" / f"{texts[5]}.png").read_bytes(), "x") == images[5, 0].numpy()).all()
+
+
+def test_captchas_are_written_all_or_none(tmp_path, drawn):
+    texts, images = drawn
+    with pytest.raises(ValueError, match="zip"):
+        write_captchas(texts, images[:-1], tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Where nothing can be read
+
+
+def test_no_images(tmp_path):
+    (tmp_path / "text.txt").touch()
+    refused(tmp_path, "no images there")
+    refused(zipped(tmp_path, tmp_path / "images.zip"), "no images there")
+
+
+@pytest.mark.parametrize("choice", ["nowhere", "Generated", "~no-such-user/images", "x" * 300, "a\0b"])
+def test_a_bad_choice(choice, monkeypatch):
+    refused(choice, "give 'generated', 'kaggle' or a path")
+    if "\0" not in choice:
+        monkeypatch.setenv("CAPTCHA_DATA", choice)
+        with pytest.raises(InputError, match="give 'generated', 'kaggle' or a path"):
+            load_data()
+
+
+def test_a_file_that_is_no_zip(folder):
+    refused(min(folder.iterdir()), "this file is no zip")
+
+
+def test_a_damaged_zip(folder, tmp_path):
+    archive = zipped(folder, tmp_path / "images.zip")
+    raw = bytearray(archive.read_bytes())
+    raw[300] ^= 255  # in the first image
+    archive.write_bytes(raw)
+    refused(archive, min(os.listdir(folder)))
+
+
+def test_a_locked_zip(folder, tmp_path):
+    archive = zipped(folder, tmp_path / "images.zip")
+    raw = archive.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
+    archive.write_bytes(raw)  # the flag "encrypted" of every entry
+    refused(archive, "password")

@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from captcha_lib.config import InputError
+from captcha_lib.files import new_folder, replacing, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_text_is_written_into_new_folders(tmp_path):
+    write_text(tmp_path / "a" / "b" / "text.txt", "é\n")
+    assert (tmp_path / "a" / "b" / "text.txt").read_bytes() == "é\n".encode()
+    assert names(tmp_path / "a" / "b") == ["text.txt"]
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "text.txt"
+    write_text(path, "old")
+    with replacing(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_a_file_that_was_not_finished_leaves_nothing(tmp_path, stop):
+    path = tmp_path / "text.txt"
+    write_text(path, "old")
+    with pytest.raises(stop), replacing(path) as part:
+        part.write_text("half")
+        raise stop
+    assert names(tmp_path) == ["text.txt"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_was_not_finished_leaves_nothing(tmp_path, stop):
+    with pytest.raises(stop), new_folder(tmp_path / "new") as part:
+        (part / "one.txt").touch()
+        raise stop
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_new_folder_may_be_there_if_it_is_empty(tmp_path, exists):
+    if exists:
+        (tmp_path / "new").mkdir()
+    with new_folder(tmp_path / "new") as part:
+        (part / "one.txt").touch()
+    assert names(tmp_path) == ["new"]
+    assert names(tmp_path / "new") == ["one.txt"]
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path):
+    write_text(tmp_path / "old" / "one.txt", "kept")
+    with pytest.raises(InputError, match="holds something"), new_folder(tmp_path / "old"):
+        pytest.fail("the block must not be entered")
+    assert (tmp_path / "old" / "one.txt").read_text() == "kept"
+
+
+def test_a_file_is_no_new_folder(tmp_path):
+    write_text(tmp_path / "old", "kept")
+    with pytest.raises(InputError, match="holds something"), new_folder(tmp_path / "old"):
+        pytest.fail("the block must not be entered")
+    assert (tmp_path / "old").read_text() == "kept"
+
+
+@pytest.mark.parametrize("place", ["file/x", "file/deeper/x", "folder"])
+@pytest.mark.parametrize("write", [replacing, new_folder])
+def test_places_that_cannot_be_written(tmp_path, place, write):
+    write_text(tmp_path / "file", "kept")
+    write_text(tmp_path / "folder" / "inside", "kept")
+    with pytest.raises(InputError, match=place) as error, write(tmp_path / place) as part:
+        part.write_text("new")
+    assert "\n" not in str(error.value)
+    assert names(tmp_path) == ["file", "folder"]
+    assert names(tmp_path / "folder") == ["inside"]
+
+
+def test_others_may_read_what_is_written(tmp_path):
+    """Temporary files are private; what is left must not be."""
+    write_text(tmp_path / "text.txt", "")
+    with new_folder(tmp_path / "new"):
+        pass
+    assert (tmp_path / "text.txt").stat().st_mode & 0o777 == 0o666 & ~umask()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o777 & ~umask()

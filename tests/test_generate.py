@@ -1,0 +1,213 @@
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captcha_lib import generate
+from captcha_lib.config import InputError
+from captcha_lib.generate import CHARACTERS, HEIGHT, WIDTH, draw, generate_captchas, random_texts
+
+points = st.builds(complex, st.floats(0, WIDTH), st.floats(0, HEIGHT))
+
+
+def digest(images: torch.Tensor) -> str:
+    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
+
+
+def weights_of(matrix, x: int, y: int) -> dict[tuple[int, int], int]:
+    """Where a pixel is read from, and with which weight."""
+    row = matrix[y * WIDTH + x]
+    return {(int(k % WIDTH), int(k // WIDTH)): int(v) for k, v in zip(row.indices, row.data, strict=True) if v}
+
+
+def test_a_seed_gives_the_same_pixels_everywhere():
+    texts, images = generate_captchas(20, seed=0)
+    assert texts[:3] == ["pf834", "bcben", "fw8fx"]
+    assert digest(images) == "78f92e60b0aade74462ad548d0006fee29139ead97cd134cd5e64c9abad45a05"
+
+
+def test_pixels_without_lines():
+    images = draw(["2b827", "nfmpy"], np.random.default_rng(0), lines=False)
+    assert digest(images) == "1cc5ec64da2b37bde017d13158b35d59aea18b24220894e5092ad61a6a796a1e"
+
+
+def test_another_seed_gives_others(drawn):
+    texts, images = generate_captchas(24, seed=4)
+    assert texts != drawn[0]
+    assert not torch.equal(images, drawn[1])
+
+
+def test_shape_and_type(drawn):
+    texts, images = drawn
+    assert len(texts) == 24
+    assert images.shape == (24, 1, 50, 200)
+    assert images.dtype == torch.uint8
+
+
+def test_each_picture_shows_its_own_text(drawn):
+    """Lines only darken, so a picture is nowhere lighter than its own text drawn without lines."""
+    texts, images = drawn
+    plain = draw(texts, np.random.default_rng(0), lines=False)
+    lighter = (images[:, None] > plain[None]).flatten(2).sum(2)  # (picture, text), pixels
+    assert torch.equal(lighter == 0, torch.eye(24, dtype=torch.bool))
+
+
+def test_lines_only_add_ink(drawn):
+    texts, images = drawn
+    plain = draw(texts, np.random.default_rng(0), lines=False)
+    assert (images <= plain).all()
+    assert (images < plain).flatten(1).any(1).all()
+
+
+def test_lines_are_all_the_chance_there_is():
+    text = ["2b827"]
+    first, second = np.random.default_rng(1), np.random.default_rng(2)
+    assert torch.equal(draw(text, first, lines=False), draw(text, second, lines=False))
+    assert not torch.equal(draw(text, first), draw(text, second))
+
+
+def test_pictures_drawn_together_are_those_drawn_one_after_the_other():
+    """70 are more than what is drawn at a time."""
+    texts = random_texts(70, np.random.default_rng(0))
+    rng = np.random.default_rng(5)
+    assert torch.equal(draw(texts, np.random.default_rng(5)), torch.cat([draw([text], rng) for text in texts]))
+
+
+def test_a_long_text_runs_out_of_the_picture():
+    rng = np.random.default_rng(0)
+    assert torch.equal(draw(["m" * 9], rng, lines=False), draw(["m" * 30], rng, lines=False))
+
+
+def test_background():
+    """A gradient along the diagonal from 192 to 255: 31.5 of its 63 steps lie at the centre."""
+    picture = draw([""], np.random.default_rng(0), lines=False)[0, 0]
+    assert picture[0, 0] == 192
+    assert 253 <= picture[HEIGHT - 1, WIDTH - 1] <= 255
+    assert picture[HEIGHT // 2, WIDTH // 2] == 223
+    assert (picture.diff(dim=0).int() >= 0).all()
+    assert (picture[:, 1:] >= picture[:, :-1]).all()
+
+
+def test_background_shows_in_every_corner(drawn):
+    corner = drawn[1][:, 0, 0, 0]
+    assert (corner == 192).all()
+
+
+def test_ink_is_black_and_where_the_text_begins():
+    """The first glyph's origin is at x = 28; the ripple moves it by at most 2 + 2.6 px."""
+    empty = draw([""], np.random.default_rng(0), lines=False)[0, 0].int()
+    picture = draw(["n"], np.random.default_rng(0), lines=False)[0, 0].int()
+    columns = (empty - picture > 64).any(0).nonzero()[:, 0]
+    assert picture.min() == 0
+    assert 26 <= columns[0] <= 33
+    assert 46 <= columns[-1] <= 58
+
+
+@pytest.mark.parametrize(("char", "outline"), [("n", 22.0), ("f", 16.98), ("2", 21.19)])
+def test_a_glyph_advances_by_its_whole_pixels_and_two(char, outline):
+    mask, advance = generate._glyph(char)
+    assert advance == int(outline) + 2
+    assert mask.shape[0] == HEIGHT
+    assert mask.max() == 255
+
+
+@pytest.mark.parametrize("char", sorted(set(CHARACTERS)))
+def test_every_glyph_fits_its_mask(char):
+    mask, _ = generate._glyph(char)
+    assert not mask[:, [0, -1]].any()
+    assert not mask[[0, -1]].any()
+
+
+def test_identity_map_samples_each_pixel_itself():
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    matrix = generate._sampling_matrix(x, y)
+    ink = np.random.default_rng(0).integers(0, 256, HEIGHT * WIDTH)
+    assert (matrix @ ink == 65536 * ink).all()
+
+
+def test_a_quarter_pixel_is_a_weighted_mean():
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    matrix = generate._sampling_matrix(x + 0.25, y + 0.5)
+    assert weights_of(matrix, 7, 9) == {(7, 9): 24576, (8, 9): 8192, (7, 10): 24576, (8, 10): 8192}
+    assert weights_of(matrix, WIDTH - 1, HEIGHT - 1) == {(WIDTH - 1, HEIGHT - 1): 24576}  # beyond is empty
+
+
+def test_ripple_at_fixed_pixels():
+    """sin(0) moves nothing; 2.6 sin(1) = 2.188 px to the right; 1.7 sin(3) = 0.240 px down."""
+    ripple = generate._ripple_map()
+    assert weights_of(ripple, 2, 1) == {(0, 0): 65536}
+    assert weights_of(ripple, 2, 16) == {(2, 15): 208 * 256, (3, 15): 48 * 256}
+    assert weights_of(ripple, 17, 1) == {(15, 0): 195 * 256, (15, 1): 61 * 256}
+    assert weights_of(ripple, 0, 0) == {}
+
+
+def test_water_at_fixed_pixels():
+    """Nothing moves at the centre and from 50 px on; at 1 px, 3 sin(pi - 10) 49/50 = -1.599 px."""
+    water = generate._water_map()
+    for x, y in ((100, 25), (150, 25), (0, 0), (WIDTH - 1, HEIGHT - 1)):
+        assert weights_of(water, x, y) == {(x, y): 65536}
+    assert weights_of(water, 101, 25) == {(99, 25): 153 * 256, (100, 25): 103 * 256}
+
+
+@given(points, points, points, points)
+def test_flattening_ends_at_the_ends_of_the_curve(p0, p1, p2, p3):
+    line = generate._flatten(p0, p1, p2, p3)
+    assert (line[0], line[-1]) == (p0, p3)
+
+
+@given(points, points, points, points)
+def test_flattening_stays_near_the_curve(p0, p1, p2, p3):
+    line = generate._flatten(p0, p1, p2, p3, flatness=2.0)
+    for t in np.linspace(0, 1, 21):
+        s = 1 - t
+        on_curve = s**3 * p0 + 3 * s * s * t * p1 + 3 * s * t * t * p2 + t**3 * p3
+        pieces = zip(line[:-1], line[1:], strict=True)
+        assert min(generate._distance(on_curve, start, end) for start, end in pieces) <= 2.0
+
+
+def test_a_straight_curve_is_one_piece():
+    assert generate._flatten(0j, 1 + 1j, 2 + 2j, 3 + 3j) == [0j, 3 + 3j]
+
+
+@pytest.mark.parametrize(
+    ("point", "distance"),
+    [(5 + 3j, 3.0), (-4 + 3j, 5.0), (13 + 4j, 5.0), (7 + 0j, 0.0)],
+    ids=["beside", "a", "b", "on"],
+)
+def test_distance_from_a_piece(point, distance):
+    assert generate._distance(point, 0j, 10 + 0j) == pytest.approx(distance)
+    assert generate._distance(3 + 4j, 0j, 0j) == pytest.approx(5)
+
+
+def test_texts_are_distinct_and_of_the_alphabet():
+    texts = random_texts(1070, np.random.default_rng(0))
+    assert len(set(texts)) == len(texts) == 1070
+    assert {len(text) for text in texts} == {5}
+    assert set("".join(texts)) == set("2345678bcdefgmnpwxy")
+
+
+def test_n_is_twice_as_frequent_as_any_other():
+    counts = Counter("".join(random_texts(4000, np.random.default_rng(0))))  # 1000 of each expected, sigma 31
+    assert 1850 < counts.pop("n") < 2150
+    assert all(850 < count < 1150 for count in counts.values())
+
+
+def test_more_texts_than_there_are(monkeypatch):
+    """Two characters make two texts of one character: a third would be looked for without end."""
+
+    class Impatient:
+        draws = 0
+
+        def choice(self, characters, size):
+            self.draws += 1
+            assert self.draws < 50, "drawing without end"
+            return np.random.default_rng(self.draws).choice(characters, size=size)
+
+    monkeypatch.setattr(generate, "CHARACTERS", "ab")
+    monkeypatch.setattr(generate, "TEXT_LENGTH", 1)
+    with pytest.raises(InputError):
+        random_texts(3, Impatient())

@@ -1,0 +1,189 @@
+"""Counts that are small enough to check by hand, and a few laws."""
+
+import math
+
+import jiwer
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captcha_lib.data import Captchas
+from captcha_lib.decode import Reading
+from captcha_lib.metrics import (
+    by_position,
+    calibration,
+    calibration_error,
+    character_pairs,
+    describe,
+    predictions_table,
+    score,
+    wilson_interval,
+)
+
+words = st.text("ab2", min_size=1, max_size=6)
+many = settings(deadline=None, max_examples=40)
+
+
+def table(*rows: tuple) -> pd.DataFrame:
+    """Rows of label, text and perhaps confidence."""
+    return pd.DataFrame(
+        [{"label": row[0], "text": row[1], "confidence": row[2] if len(row) > 2 else 0.5} for row in rows]
+    )
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson (1927) in closed form, z for 95 %."""
+    z, p = 1.959963984540054, successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half
+
+
+def test_score_by_hand():
+    scores = score(table(("abcd", "abcd"), ("abcd", "abxd"), ("abcd", "abd"), ("abcd", "abccd")))
+    low, high = wilson(1, 4)
+    assert scores == {
+        "n": 4,
+        "exact": 1,
+        "exact_rate": 0.25,
+        "exact_low": pytest.approx(low),
+        "exact_high": pytest.approx(high),
+        "characters": 16,
+        "substitutions": 1,
+        "deletions": 1,
+        "insertions": 1,
+        "cer": 3 / 16,
+    }
+
+
+def test_cer_is_over_all_characters_not_a_mean_of_texts():
+    assert score(table(("a", "b"), ("abcdefghi", "abcdefghi")))["cer"] == 0.1
+
+
+def test_an_empty_reading_is_all_deletions():
+    scores = score(table(("abc", ""), ("ab", "ab")))
+    assert (scores["deletions"], scores["cer"], scores["exact"]) == (3, 0.6, 1)
+
+
+def test_case_counts():
+    assert score(table(("aB", "ab")))["substitutions"] == 1
+
+
+@given(st.lists(st.tuples(words, st.text("ab2", max_size=6)), min_size=1, max_size=8))
+@many
+def test_score_keeps_its_laws(rows):
+    scores = score(table(*rows))
+    labels, texts = map(list, zip(*rows, strict=True))
+    assert scores["cer"] == pytest.approx(jiwer.cer(labels, texts))
+    assert 0 <= scores["exact_low"] <= scores["exact_rate"] <= scores["exact_high"] <= 1
+    assert (scores["cer"] == 0) == (scores["exact"] == len(rows))
+
+
+@given(st.lists(words, min_size=1, max_size=8))
+@many
+def test_perfect_readings(labels):
+    scores = score(table(*zip(labels, labels, strict=True)))
+    assert (scores["cer"], scores["exact_rate"]) == (0, 1)
+
+
+def test_a_blank_at_the_end_of_a_label_is_a_character():
+    scores = score(table(("ab ", "ab")))
+    assert (scores["exact"], scores["deletions"]) == (0, 1)
+
+
+def test_wilson_of_the_kaggle_test_set():
+    low, high = wilson_interval(124, 134)
+    assert (low, high) == pytest.approx(wilson(124, 134), abs=1e-12)
+    assert (round(low, 3), round(high, 3)) == (0.868, 0.959)
+
+
+@given(st.integers(1, 500), st.data())
+@many
+def test_wilson_interval_has_its_closed_form(n, data):
+    successes = data.draw(st.integers(0, n))
+    assert wilson_interval(successes, n) == pytest.approx(wilson(successes, n), abs=1e-9)
+
+
+def test_describe_is_one_line():
+    rows = [("abcde", "abcde")] * 124 + [("abcde", "abcdx")] * 10
+    assert describe(score(table(*rows))) == ("exact match 124/134 = 92.5% (95 % interval 86.8% to 95.9%), CER 1.49%")
+
+
+def test_by_position_by_hand():
+    positions = by_position(table(("abc", "abc"), ("abc", "xb"), ("a", "ab")))
+    assert positions.to_dict("list") == {
+        "position": [1, 2, 3],
+        "n": [3, 2, 2],
+        "right": [2, 2, 1],
+        "rate": [2 / 3, 1.0, 0.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "pairs"),
+    [
+        ("abc", "abc", [("a", "a"), ("b", "b"), ("c", "c")]),
+        ("abc", "axc", [("a", "a"), ("b", "x"), ("c", "c")]),
+        ("abc", "ac", [("a", "a"), ("b", ""), ("c", "c")]),
+        ("abc", "abxc", [("a", "a"), ("b", "b"), ("", "x"), ("c", "c")]),
+        ("ab", "", [("a", ""), ("b", "")]),
+    ],
+)
+def test_character_pairs_by_hand(label, text, pairs):
+    assert list(character_pairs(table((label, text))).itertuples(index=False, name=None)) == pairs
+
+
+@given(st.lists(st.tuples(words, st.text("ab2", max_size=6)), min_size=1, max_size=6))
+@many
+def test_character_pairs_lose_nothing(rows):
+    pairs, scores = character_pairs(table(*rows)), score(table(*rows))
+    assert "".join(pairs["label"]) == "".join(label for label, _ in rows)
+    assert "".join(pairs["text"]) == "".join(text for _, text in rows)
+    assert (pairs["label"] != pairs["text"]).sum() == round(scores["cer"] * scores["characters"])
+
+
+def test_calibration_by_hand():
+    bins = calibration(table(("a", "a", 0.96), ("a", "b", 0.92), ("a", "a", 1.0), ("a", "b", 0.3), ("a", "b", 0.0)))
+    assert bins["low"].tolist() == [0.0, 0.3, 0.9]
+    assert bins["high"].tolist() == [0.1, 0.4, 1.0]
+    assert bins["n"].tolist() == [1, 1, 3]
+    assert bins["right"].tolist() == [0, 0, 2]
+    assert bins["confidence"].tolist() == pytest.approx([0.0, 0.3, 0.96])
+    assert calibration_error(bins) == pytest.approx((0.0 + 0.3 + 3 * (0.96 - 2 / 3)) / 5)
+
+
+def test_calibration_error_of_honest_confidences_is_0():
+    rows = [("a", "a", 0.75)] * 3 + [("a", "b", 0.75)] + [("a", "a", 1.0)] * 5
+    assert calibration_error(calibration(table(*rows))) == 0
+
+
+def test_calibration_error_of_wrong_certainty_is_1():
+    assert calibration_error(calibration(table(("a", "b", 1.0), ("a", "a", 0.0)))) == 1
+
+
+@given(st.lists(st.tuples(st.just("a"), st.sampled_from("ab"), st.floats(0, 1)), min_size=1), st.integers(1, 20))
+@many
+def test_calibration_counts_everything_once(rows, bins):
+    counted = calibration(table(*rows), bins)
+    assert counted["n"].sum() == len(rows)
+    assert counted["right"].sum() == sum(label == text for label, text, _ in rows)
+    assert (counted["confidence"] >= counted["low"] - 1e-9).all()
+    assert (counted["confidence"] <= counted["high"] + 1e-9).all()
+    assert 0 <= calibration_error(counted) <= 1
+
+
+def test_predictions_table():
+    manifest = pd.DataFrame(
+        {"file": ["x.png", "y.png"], "label": ["ab", "22"], "sha256": ["0", "1"], "width": 200, "height": 50}
+    ).assign(subset="test")
+    captchas = Captchas("made up", manifest, torch.zeros(2, 1, 50, 200, dtype=torch.uint8), [])
+    predictions = predictions_table(captchas, [Reading("ab", 0.123456789), Reading("", 1.0)])
+    assert predictions.columns.tolist() == ["file", "label", "text", "confidence", "subset"]
+    assert predictions.to_numpy().tolist() == [
+        ["x.png", "ab", "ab", 0.123457, "test"],
+        ["y.png", "22", "", 1.0, "test"],
+    ]
+    with pytest.raises(ValueError):
+        predictions_table(captchas, [Reading("ab", 0.5)])

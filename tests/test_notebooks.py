@@ -1,0 +1,79 @@
+"""What the notebooks have to keep to: their skeleton, their cells, and that they are stored as executed."""
+
+import ast
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from captcha_lib.config import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def test_the_five_notebooks_are_there():
+    names = [path.stem for path in NOTEBOOKS]
+    assert names[:5] == ["01_explore_data", "02_split_data", "03_train", "04_evaluate", "05_how_it_reads"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    def test_headings_follow_the_skeleton(self, path):
+        markdown = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+        headings = [line for line in markdown.splitlines() if line.startswith("#")]
+        assert headings[0].startswith(f"# {int(path.stem[:2])}. ")
+        assert headings[1:3] == ["## Aim", "## What you need"]
+        assert headings[-2:] == ["## What we learned", "## Next"]
+        numbered = headings[3:-2]
+        assert [heading.split(".")[0] for heading in numbered] == [f"## {i + 1}" for i in range(len(numbered))]
+        assert len(numbered) >= 3
+
+    def test_is_stored_as_executed_from_top_to_bottom(self, path):
+        cells = code_cells(path)
+        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert "error" not in {output.output_type for output in outputs}
+        assert {output.name for output in outputs if output.output_type == "stream"} <= {"stdout"}, (
+            "a warning is stored"
+        )
+
+    def test_metadata(self, path):
+        notebook = read(path)
+        assert notebook.metadata.kernelspec.name == "python3"
+        assert "widgets" not in notebook.metadata
+        assert {tag for cell in notebook.cells for tag in tags(cell)} <= TAGS
+
+    def test_cells_are_small(self, path):
+        lengths = [len(cell.source.splitlines()) for cell in code_cells(path)]
+        assert max(lengths) <= 30
+        assert statistics.median(lengths) <= 6
+
+    def test_text_goes_with_the_code(self, path):
+        kinds = "".join(cell.cell_type[0] for cell in read(path).cells)  # m and c
+        assert kinds[0] == kinds[-1] == "m"
+        assert "cccc" not in kinds
+
+    def test_holds_no_class_and_no_function(self, path):
+        nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
+        assert not [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+
+    def test_what_is_measured_is_asserted(self, path):
+        measured = [cell for cell in code_cells(path) if "nbval-ignore-output" in tags(cell)]
+        asserting = [cell for cell in code_cells(path) if "assert " in cell.source]
+        assert len(asserting) >= max(1, len(measured) // 2)

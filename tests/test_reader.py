@@ -1,0 +1,237 @@
+"""Weights files: there and back, or a clear refusal; and the same readings from ONNX."""
+
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config, InputError
+from captcha_lib.decode import decode_greedy, decode_length
+from captcha_lib.generate import CHARACTERS, generate_captchas
+from captcha_lib.model import CRNN
+from captcha_lib.reader import Reader, export_onnx
+
+ALPHABET = Alphabet.of([CHARACTERS])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def make_reader(channels=(4, 4, 8, 8), hidden=16, length=5) -> Reader:
+    """A network that was never trained, with scores so far apart that every picture gets a text of its own."""
+    torch.manual_seed(3)
+    model = CRNN(ALPHABET.num_classes, 50, channels, hidden).eval()
+    with torch.no_grad():
+        model.classify[1].weight *= 300
+        model.lstm.weight_ih_l0 *= 5
+    return Reader(model, ALPHABET, (50, 200), length)
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return make_reader()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return generate_captchas(5, 0)[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("weights")
+
+
+@pytest.fixture(scope="module")
+def saved(reader, folder) -> Path:
+    reader.save(folder / "weight.pth")
+    return folder / "weight.pth"
+
+
+def refusal(path: Path) -> str:
+    """What loading `path` says; anything but an InputError of one line that names the file is a failure."""
+    with pytest.raises(InputError) as caught:
+        Reader.load(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_test_pictures_get_different_texts(reader, images):
+    texts = [reading.text for reading in reader.read(images, length=0)]
+    assert len(set(texts)) == len(texts)
+    assert all(texts)
+
+
+def test_round_trip(reader, images, saved):
+    loaded = Reader.load(saved)
+    assert (loaded.alphabet, loaded.image_size, loaded.length) == (ALPHABET, (50, 200), 5)
+    assert not loaded.model.training
+    assert torch.equal(loaded.logits(images), reader.logits(images))
+
+
+def test_round_trip_without_a_length(images, tmp_path):
+    reader = make_reader(length=None)
+    reader.save(tmp_path / "weight.pth")
+    loaded = Reader.load(tmp_path / "weight.pth")
+    assert loaded.length is None
+    assert loaded.read(images) == decode_greedy(reader.logits(images), ALPHABET)
+
+
+def test_the_weights_of_the_default_network_are_small(tmp_path):
+    make_reader(Config().channels, Config().hidden).save(tmp_path / "weight.pth")
+    assert (tmp_path / "weight.pth").stat().st_size < 2_000_000
+
+
+def test_reading_takes_the_trained_length_unless_told_otherwise(reader, images):
+    logits = reader.logits(images)
+    assert reader.read(images) == decode_length(logits, ALPHABET, 5)
+    assert reader.read(images, length=4) == decode_length(logits, ALPHABET, 4)
+    assert reader.read(images, length=0) == decode_greedy(logits, ALPHABET)
+
+
+def test_reading_with_allowed_characters(reader, images):
+    texts = [reading.text for reading in reader.read(images, allowed="2345678")]
+    assert all(len(text) == 5 and set(text) <= set("2345678") for text in texts)
+    with pytest.raises(InputError, match="'Z'"):
+        reader.read(images, allowed="2Z")
+
+
+def test_logits_do_not_depend_on_the_batch_size(reader, images):
+    together, in_twos = reader.logits(images), reader.logits(images, batch_size=2)
+    assert in_twos.shape == (5, 50, ALPHABET.num_classes)
+    assert torch.allclose(together, in_twos, rtol=1e-4, atol=1e-3)
+
+
+def test_no_pictures_no_readings(reader):
+    assert reader.read(torch.zeros(0, 1, 50, 200, dtype=torch.uint8)) == []
+
+
+def test_a_missing_file(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.pth")
+
+
+def test_a_folder(tmp_path):
+    refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PK", b"\x80\x02", b"(", bytes(2000)])
+def test_garbage(content, tmp_path):
+    path = tmp_path / "weight.pth"
+    path.write_bytes(content)
+    refusal(path)
+
+
+@given(st.sampled_from([b"", b"\x80\x02", b"PK\x03\x04"]), st.binary(max_size=60))
+@settings(deadline=None, max_examples=100)
+def test_any_bytes_are_refused(folder, start, rest):
+    path = folder / "any.pth"
+    path.write_bytes(start + rest)
+    refusal(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_a_truncated_file(saved, share, tmp_path):
+    content, path = saved.read_bytes(), tmp_path / "weight.pth"
+    path.write_bytes(content[: int(len(content) * share)])
+    refusal(path)
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))])
+def test_code_in_a_file_is_not_run(write, saved, tmp_path):
+    path, target = tmp_path / "weight.pth", tmp_path / "boom"
+    weights = torch.load(saved, weights_only=True)
+    write(weights | {"state": Bomb(target)}, path)
+    refusal(path)
+    assert not target.exists()
+
+
+def test_the_bomb_is_live(tmp_path):
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "boom"))).close()
+    assert (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("thing", [{}, {"state": {}}, [1, 2], 3, torch.zeros(2), {"format": "captcha_lib weights 1"}])
+def test_other_things_are_refused(thing, tmp_path):
+    torch.save(thing, tmp_path / "weight.pth")
+    refusal(tmp_path / "weight.pth")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "another"},
+        {"extra": 1},
+        {"state": {}},
+        {"state": [1]},
+        {"alphabet": "ab"},
+        {"alphabet": "aa"},
+        {"alphabet": 5},
+        {"hidden": 18},
+        {"channels": [4, 4]},
+        {"image_size": [5, 5]},
+        {"image_size": 3},
+    ],
+    ids=str,
+)
+def test_weights_that_do_not_fit_together_are_refused(change, saved, tmp_path):
+    torch.save(torch.load(saved, weights_only=True) | change, tmp_path / "weight.pth")
+    refusal(tmp_path / "weight.pth")
+
+
+@pytest.mark.parametrize("key", ["format", "state", "alphabet", "image_size", "length", "channels", "hidden"])
+def test_a_missing_entry_is_refused(key, saved, tmp_path):
+    weights = torch.load(saved, weights_only=True)
+    del weights[key]
+    torch.save(weights, tmp_path / "weight.pth")
+    refusal(tmp_path / "weight.pth")
+
+
+@pytest.fixture(scope="module")
+def session(reader, folder) -> onnxruntime.InferenceSession:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's older exporter announces its end
+        export_onnx(reader, folder / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("batch", "width"), [(1, 200), (5, 200), (5, 160), (1, 240)])
+def test_onnx_reads_the_same(session, reader, images, batch, width):
+    pictures = torch.nn.functional.pad(images[:batch], (0, width - 200), value=255).contiguous()
+    (theirs,) = session.run(["logits"], {"images": pictures.numpy()})
+    ours = reader.logits(pictures)
+    assert theirs.shape == (batch, width // 4, ALPHABET.num_classes)
+    assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max()
+    read_by_onnx = decode_greedy(torch.from_numpy(theirs), ALPHABET)
+    assert [r.text for r in read_by_onnx] == [r.text for r in decode_greedy(ours, ALPHABET)]
+
+
+def test_onnx_metadata(session):
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts == {"alphabet": ALPHABET.characters, "height": "50", "width": "200", "length": "5"}
+
+
+def test_an_export_leaves_the_reader_as_it_was(session, reader, images, saved):
+    assert not reader.model.training
+    assert torch.equal(reader.logits(images), Reader.load(saved).logits(images))
