@@ -4,6 +4,8 @@ DATA ?= generated
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 OUT = output/run
+EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --KernelManager.transport=ipc \
+	--ExecutePreprocessor.record_timing=False
 # A path is meant from here, but the notebooks run in their own folder.
 export CAPTCHA_DATA = $(if $(wildcard $(DATA)),$(abspath $(DATA)),$(DATA))
 
@@ -24,8 +26,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 run: $(INSTALLED)
 	@$(BIN)/python -m captcha_lib split --out $(OUT)/split.csv
-	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --output-dir $(OUT) notebooks/0[1-5]*.ipynb
-	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
+	$(EXECUTE) --output-dir $(OUT) notebooks/0[1-5]*.ipynb
+	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
 	@tail -n 1 $(OUT)/log.txt
 
@@ -41,8 +43,7 @@ lab: $(INSTALLED)
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated
 notebooks: $(INSTALLED)
-	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/0[1-5]*.ipynb
+	$(EXECUTE) --inplace notebooks/0[1-5]*.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/bench

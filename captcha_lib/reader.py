@@ -1,6 +1,7 @@
 """The whole inference path: weights file -> `Reader` -> pictures -> readings; and the way to ONNX."""
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def export_onnx(reader: Reader, path: Path) -> None:
     import onnx  # here, because only an export needs it
 
     height, width = reader.image_size
-    with replacing(path) as part:
+    with replacing(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on other batch sizes, which a test reads, and on the exporter's age
         torch.onnx.export(
             reader.model.cpu(),
             (torch.zeros(1, 1, height, width, dtype=torch.uint8),),

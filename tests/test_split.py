@@ -1,0 +1,285 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captcha_lib import config, data, split
+from captcha_lib.config import InputError
+from captcha_lib.data import Captchas, load_data
+from captcha_lib.split import COLUMNS, apply_split, draw_split, read_split, split_captchas, write_layout, write_split
+
+SUBSETS = ["train", "val", "test"]
+seeds = st.integers(0, 2**32)
+
+
+def subset_of(captchas: Captchas) -> dict[str, str]:
+    return dict(zip(captchas.manifest["file"], captchas.manifest["subset"], strict=True))
+
+
+def drawn_split(captchas: Captchas, seed: int) -> dict[str, str]:
+    return dict(zip(captchas.manifest["file"], draw_split(len(captchas), seed), strict=True))
+
+
+# The draw
+
+
+@given(st.integers(3, 3000), seeds)
+def test_a_draw_is_complete(n, seed):
+    """Every image has one subset, so the three are disjoint; an eighth each is for validation and test."""
+    subsets = draw_split(n, seed)
+    counts = Counter(subsets)
+    assert len(subsets) == n
+    assert set(counts) == set(SUBSETS)
+    for name in ("val", "test"):
+        assert counts[name] == 1 if n < 8 else abs(counts[name] - n / 8) <= 0.5
+
+
+@given(st.integers(3, 200), seeds)
+def test_a_seed_draws_the_same_again(n, seed):
+    assert draw_split(n, seed) == draw_split(n, seed)
+
+
+def test_seeds_draw_differently():
+    assert len({tuple(draw_split(40, seed)) for seed in range(20)}) == 20
+
+
+def test_every_image_can_get_every_subset():
+    draws = [draw_split(10, seed) for seed in range(200)]
+    assert all(set(of_one_image) == set(SUBSETS) for of_one_image in zip(*draws, strict=True))
+
+
+def test_kaggles_number_of_images():
+    assert Counter(draw_split(1070, 0)) == {"train": 802, "val": 134, "test": 134}
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_images(n):
+    with pytest.raises(InputError, match=f"{n} images cannot be split in three"):
+        draw_split(n, 0)
+
+
+# The official splits
+
+
+@pytest.mark.parametrize("name", ["generated", "kaggle"])
+def test_official_splits_are_the_draw_of_seed_0(name):
+    table = read_split(config.SPLITS_DIR / f"{name}.csv")
+    assert list(table.columns) == COLUMNS
+    assert Counter(table["subset"]) == {"train": 802, "val": 134, "test": 134}
+    assert table["sha256"].is_unique
+    in_order = table.sort_values("file")
+    assert in_order["subset"].tolist() == draw_split(1070, 0)
+
+
+def test_the_generated_set_has_an_official_split(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "GENERATED_DIR", tmp_path / "generated")
+    captchas = split_captchas(load_data("generated"))
+    assert captchas.notes == ["split: the official one, generated, 802 / 134 / 134 for train / val / test."]
+    table = read_split(config.SPLITS_DIR / "generated.csv")
+    assert subset_of(captchas) == dict(zip(table["file"], table["subset"], strict=True))
+
+
+# A split is a CSV or a layout
+
+
+@settings(max_examples=10)
+@given(seed=seeds)
+def test_csv_round_trip(folder, tmp_path_factory, seed):
+    captchas = split_captchas(load_data(str(folder)), seed=seed)
+    csv = tmp_path_factory.mktemp("split") / "split.csv"
+    write_split(captchas.manifest, csv)
+    table = read_split(csv)
+    assert table.equals(captchas.manifest[COLUMNS])
+    shuffled = table.sample(frac=1, random_state=0)
+    assert apply_split(captchas.manifest, shuffled, "x").tolist() == captchas.manifest["subset"].tolist()
+
+
+def test_the_csv_as_text(folder, tmp_path):
+    captchas = split_captchas(load_data(str(folder)), seed=1)
+    write_split(captchas.manifest, tmp_path / "split.csv")
+    lines = (tmp_path / "split.csv").read_bytes().decode().split("\n")
+    first = captchas.manifest.iloc[0]
+    assert lines[0] == "file,label,sha256,subset"
+    assert lines[1] == f"{first['file']},{first['label']},{first['sha256']},{first['subset']}"
+    assert len(lines) == 26
+    assert lines[-1] == ""
+
+
+def test_a_csv_may_know_more_images_than_there_are(own_folder, tmp_path):
+    captchas = split_captchas(load_data(str(own_folder)), seed=1)
+    write_split(captchas.manifest, tmp_path / "split.csv")
+    first = captchas.subset("train").paths[0]
+    first.unlink()
+    expected = subset_of(captchas)
+    del expected[first.name]
+    assert subset_of(split_captchas(load_data(str(own_folder)), tmp_path / "split.csv")) == expected
+
+
+def test_layout_round_trip(folder, tmp_path):
+    captchas = split_captchas(load_data(str(folder)), seed=1)
+    write_layout(captchas, tmp_path / "layout")
+    assert sorted(path.name for path in (tmp_path / "layout").iterdir()) == sorted(SUBSETS)
+    for name in SUBSETS:
+        files = {path.name for path in (tmp_path / "layout" / name).iterdir()}
+        assert files == {"labels.csv", *captchas.subset(name).manifest["file"]}
+    again = split_captchas(load_data(str(tmp_path / "layout")))
+    assert subset_of(again) == subset_of(captchas)
+    key = ["file", "label", "sha256"]
+    assert again.manifest.sort_values("file")[key].to_numpy().tolist() == captchas.manifest[key].to_numpy().tolist()
+    assert "the folders train, val and test" in again.notes[-1]
+
+
+def test_layout_of_a_zip_with_labels_and_double_names(folder, tmp_path):
+    """Two files of one name in two folders, with labels from a CSV: a layout has to hold both, each with its label."""
+    source = tmp_path / "source"
+    paths = sorted(folder.iterdir())[:6]
+    for i, path in enumerate(paths):
+        place = source / "ab"[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place / f"{i // 2}.png")
+    for i, name in enumerate("ab"):
+        rows = "".join(f"{j}.png,{path.stem}\n" for j, path in enumerate(paths[i::2]))
+        (source / name / "labels.csv").write_text("file,label\n" + rows)
+    archive = Path(shutil.make_archive(str(tmp_path / "source"), "zip", source))
+    captchas = split_captchas(load_data(str(archive)), seed=0)
+    write_layout(captchas, tmp_path / "layout")
+    again = split_captchas(load_data(str(tmp_path / "layout")))
+    columns = ["sha256", "label", "subset"]
+    assert len(again) == 6
+    assert sorted(again.labels) == [path.stem for path in paths]
+    assert sorted(map(tuple, again.manifest[columns].to_numpy())) == sorted(
+        map(tuple, captchas.manifest[columns].to_numpy())
+    )
+
+
+def test_a_layout_is_written_whole_or_not_at_all(own_folder, tmp_path):
+    captchas = split_captchas(load_data(str(own_folder)), seed=1)
+    captchas.subset("test").paths[-1].unlink()
+    with pytest.raises(InputError):
+        write_layout(captchas, tmp_path / "layout")
+    assert [path.name for path in tmp_path.iterdir()] == [own_folder.name]
+
+
+# Which split is taken
+
+
+@pytest.fixture
+def layout(folder, tmp_path) -> Captchas:
+    """The 24 images in folders drawn with seed 3."""
+    write_layout(split_captchas(load_data(str(folder)), seed=3), tmp_path / "layout")
+    return load_data(str(tmp_path / "layout"))
+
+
+@pytest.fixture
+def official(folder, tmp_path, monkeypatch) -> None:
+    """An official split of the 24 images, drawn with seed 5, beside one of other images."""
+    captchas = split_captchas(load_data(str(folder)), seed=5)
+    write_split(captchas.manifest, tmp_path / "splits" / "ours.csv")
+    write_split(captchas.manifest.iloc[:9], tmp_path / "splits" / "another.csv")
+    monkeypatch.setattr(split, "SPLITS_DIR", tmp_path / "splits")
+
+
+@pytest.fixture
+def csv(folder, tmp_path) -> Path:
+    """A split of the 24 images, drawn with seed 7."""
+    write_split(split_captchas(load_data(str(folder)), seed=7).manifest, tmp_path / "split.csv")
+    return tmp_path / "split.csv"
+
+
+@pytest.mark.parametrize("seed", [None, 9])
+def test_first_the_split_that_is_asked_for(folder, layout, official, csv, seed):
+    expected = drawn_split(load_data(str(folder)), 7)
+    assert subset_of(split_captchas(layout, csv, seed)) == expected
+    assert subset_of(split_captchas(layout, str(csv), seed)) == expected
+
+
+@pytest.mark.parametrize("seed", [None, 9])
+def test_the_official_split_can_be_asked_for(folder, layout, official, seed):
+    captchas = split_captchas(layout, "official", seed)
+    assert subset_of(captchas) == drawn_split(load_data(str(folder)), 5)
+    assert "the official one, ours" in captchas.notes[-1]
+
+
+@pytest.mark.parametrize("seed", [None, 9])
+def test_then_the_folders(folder, layout, official, seed):
+    assert subset_of(split_captchas(layout, seed=seed)) == drawn_split(load_data(str(folder)), 3)
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+def test_then_the_seed_that_is_asked_for(folder, official, seed):
+    captchas = split_captchas(load_data(str(folder)), seed=seed)
+    assert subset_of(captchas) == drawn_split(load_data(str(folder)), seed)
+    assert f"drawn with seed {seed}" in captchas.notes[-1]
+
+
+def test_then_the_official_split(folder, official):
+    assert subset_of(split_captchas(load_data(str(folder)))) == drawn_split(load_data(str(folder)), 5)
+
+
+def test_then_the_draw_of_seed_0(folder):
+    captchas = split_captchas(load_data(str(folder)))
+    assert subset_of(captchas) == drawn_split(load_data(str(folder)), 0)
+    assert captchas.notes == ["split: drawn with seed 0, 18 / 3 / 3 for train / val / test."]
+
+
+def test_what_was_loaded_is_left_as_it_was(folder):
+    captchas = load_data(str(folder))
+    split_captchas(captchas, seed=1)
+    assert set(captchas.manifest["subset"]) == {""}
+    assert captchas.notes == []
+
+
+# Where there is no split
+
+
+def refused(captchas: Captchas, wanted, *says: str) -> None:
+    with pytest.raises(InputError) as error:
+        split_captchas(captchas, wanted)
+    assert all(part in str(error.value) for part in says), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_no_official_split(folder):
+    refused(load_data(str(folder)), "official", "there is no official split")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "cannot be read"),
+        ("file,label,subset\n", "the column 'sha256' is missing"),
+        ("file,label,sha256,subset\na,a,0,train\na,a,0,val\n", "a file stands there twice"),
+        ("file,label,sha256,subset\na,a,0,dev\n", "unknown subset 'dev'"),
+        ("file,label,sha256,subset\na,a,0\n", "unknown subset ''"),
+        ("file,label,sha256,subset\na,a,0,val\na,a,0,val,x\n", "cannot be read"),
+        ("file,label,sha256,subset\n\xff,a,0,val\n", "cannot be read"),
+        ("file,label,sha256,subset\na.png,a,0,train\n", "with this label"),
+    ],
+)
+def test_a_wrong_csv(folder, tmp_path, text, says):
+    (tmp_path / "wrong.csv").write_bytes(text.encode("latin-1"))
+    refused(load_data(str(folder)), tmp_path / "wrong.csv", "wrong.csv", says)
+
+
+@pytest.mark.parametrize("place", ["nowhere.csv", "."])
+def test_no_csv(folder, tmp_path, place):
+    refused(load_data(str(folder)), tmp_path / place, "cannot be read")
+
+
+def test_a_csv_with_another_label(folder, csv):
+    table = pd.read_csv(csv, dtype=str)
+    table.loc[4, "label"] = "wrong"
+    table.to_csv(csv, index=False)
+    refused(load_data(str(folder)), csv, repr(table["file"][4]), "with this label")
+
+
+@pytest.mark.parametrize("empty", SUBSETS)
+def test_an_empty_subset(folder, csv, empty):
+    table = pd.read_csv(csv, dtype=str)
+    table["subset"] = table["subset"].replace(empty, SUBSETS[SUBSETS.index(empty) - 1])
+    table.to_csv(csv, index=False)
+    refused(load_data(str(folder)), csv, f"leaves {empty} empty")
