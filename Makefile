@@ -35,6 +35,7 @@ test: export CAPTCHA_DATA = generated
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
 	$(BIN)/pytest --nbval
 
 lab: $(INSTALLED)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
-from captcha_lib.files import write_text
+from captcha_lib.files import check_writable, write_text
 
 WEIGHTS = "weight.pth"
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 2 after one line about bad input."""
     options = build_parser().parse_args(arguments)
     try:
+        _check_seed(options)
         options.command(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,6 +96,7 @@ def split(options: argparse.Namespace) -> None:
 
     captchas = _load_split(options)
     if options.layout:
+        check_writable(options.out)
         write_layout(captchas, options.layout)
         print(f"images copied to {options.layout}")
     write_split(captchas.manifest, options.out)
@@ -131,6 +133,7 @@ def bench(options: argparse.Namespace) -> None:
     folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         if (folder / "metrics.json").exists():  # its last file: this seed is done
+            report(f"seed {seed} is done already, in {folder}")
             continue
         of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
         report(f"seed {seed}. {of_seed.summary()}")
@@ -195,10 +198,23 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    from captcha_lib.reader import Reader, export_onnx
+    from captcha_lib.data import stack_images
+    from captcha_lib.decode import decode_greedy
+    from captcha_lib.generate import generate_captchas
+    from captcha_lib.reader import Reader, export_onnx, onnx_logits
 
-    export_onnx(Reader.load(options.weights), options.out)
-    print(f"{options.weights} exported to {options.out}")
+    reader = Reader.load(options.weights)
+    export_onnx(reader, options.out)
+    _, drawn = generate_captchas(32, seed=0)
+    images, _ = stack_images([image[0].numpy() for image in drawn], reader.image_size)
+    torch_reads, onnx_reads = (
+        [reading.text for reading in decode_greedy(logits, reader.alphabet)]
+        for logits in (reader.logits(images), onnx_logits(options.out, images))
+    )
+    same = sum(a == b for a, b in zip(torch_reads, onnx_reads, strict=True))
+    print(
+        f"{options.weights} exported to {options.out}; ONNX Runtime and torch agree on {same} of {len(images)} captchas"
+    )
 
 
 def _add(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
@@ -229,6 +245,12 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
+
+
+def _check_seed(options: argparse.Namespace) -> None:
+    seed = getattr(options, "seed", None)
+    if seed is not None and seed < 0:
+        raise InputError(f"seed {seed}: give 0 or more")
 
 
 def _prepare_machine(options: argparse.Namespace) -> str:

@@ -5,7 +5,6 @@ The data is chosen in words and never guessed: "generated", "kaggle", or the pat
 
 import hashlib
 import io
-import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import GENERATED_DIR, InputError, data_choice
@@ -104,7 +104,7 @@ def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Ca
     manifest = manifest.iloc[kept].reset_index(drop=True)
     manifest["file"] = _short_names(manifest["file"])
     images, resized = stack_images([pictures[i] for i in kept])
-    source = choice if choice in ("generated", "kaggle") else Path(choice).name
+    source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
     return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
 
 
@@ -137,6 +137,8 @@ def decode_image(raw: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(raw)) as image:
             image.load()
+            if image.mode.startswith("I"):  # 16 bits a pixel, which "L" would clip instead of scale
+                return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             return np.asarray(image.convert("L"))
@@ -159,12 +161,10 @@ def stack_images(pictures: list[np.ndarray], size: tuple[int, int] | None = None
     size = size or Counter(p.shape for p in pictures).most_common(1)[0][0]
     height, width = size
     odd = sum(p.shape != size for p in pictures)
-    fitted = [
-        p if p.shape == size else np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR))
-        for p in pictures
-    ]
+    tensors = [torch.from_numpy(np.array(p))[None] for p in pictures]  # (1, H, W)
+    fitted = [t if t.shape[1:] == size else resize(t, list(size), antialias=True) for t in tensors]
     notes = [f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px."]
-    return torch.from_numpy(np.stack(fitted))[:, None], notes if odd else []
+    return torch.stack(fitted), notes if odd else []
 
 
 def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:
@@ -185,15 +185,13 @@ def _locate(choice: str) -> AnyPath:
         return GENERATED_DIR
     if choice == "kaggle":
         return _download_kaggle()
-    path = Path(choice).expanduser()
-    if path.is_dir():
-        return path
-    if not path.is_file():
-        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path")
     try:
-        return zipfile.Path(path)
+        path = Path(choice).expanduser()
+        return path if path.is_dir() else zipfile.Path(path)
     except zipfile.BadZipFile:
         raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
+    except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
+        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
 
 def _download_kaggle() -> Path:
@@ -213,8 +211,7 @@ def _relative(path: AnyPath, root: AnyPath) -> str:
 
 def _subset_folder(file: str) -> str:
     """The subset that a train/ val/ test/ layout puts the file in, or ""."""
-    top = file.split("/")[0]
-    return top if "/" in file and top in SUBSETS else ""
+    return next((folder for folder in file.split("/")[:-1] if folder in SUBSETS), "")
 
 
 def _read_labels(root: AnyPath, files: list[AnyPath]) -> list[str]:
@@ -236,13 +233,15 @@ def _read_label_table(csv: AnyPath) -> dict[str, str] | None:
     if not csv.is_file():
         return None
     try:
-        table = pd.read_csv(io.BytesIO(csv.read_bytes()), dtype=str, keep_default_na=False)
-        missing = {"file", "label"} - set(table.columns)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"labels.csv: cannot be read as a table ({error})") from None
+        raw = read_bytes(csv, "labels.csv")
+        table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, index_col=False)
+    except ValueError as error:
+        reason = str(error).strip().removeprefix("labels.csv: ")
+        raise InputError(f"labels.csv: cannot be read as a table ({reason})") from None
+    missing = {"file", "label"} - set(table.columns)
     if missing:
         raise InputError(f"labels.csv: the column {sorted(missing)[0]!r} is missing; it needs 'file,label'")
-    unlisted = sorted(file for file in table["file"] if not (csv.parent / file).is_file())
+    unlisted = sorted(file for file in table["file"] if "/" in file or not (csv.parent / file).is_file())
     if unlisted:
         raise InputError(f"labels.csv: {unlisted[0]!r} is not beside it; remove the row or add the image")
     twice = table["file"][table["file"].duplicated()]
@@ -277,9 +276,3 @@ def _short_names(files: pd.Series) -> pd.Series:
     """Drops the folders from the names, unless two files would then be called the same."""
     names = files.str.rpartition("/")[2]
     return names if names.is_unique else files
-
-
-def copy_image(path: AnyPath, target: Path) -> None:
-    """Copies an image file out of a folder or zip."""
-    with path.open("rb") as source, target.open("wb") as sink:
-        shutil.copyfileobj(source, sink)

@@ -39,8 +39,10 @@ def restrict(logits: torch.Tensor, alphabet: Alphabet, allowed: str) -> torch.Te
     """Rules out every character that is not in `allowed`, (..., K) -> (..., K); probabilities then sum to 1 without it.
 
     Raises:
-        InputError: an allowed character that the network does not know.
+        InputError: no allowed character, or one that the network does not know.
     """
+    if not allowed:
+        raise InputError("alphabet: it is empty; name at least one character that may occur")
     ruled_out = torch.ones(alphabet.num_classes, dtype=torch.bool)
     ruled_out[[BLANK, *alphabet.encode(allowed).tolist()]] = False
     return logits.masked_fill(ruled_out, -torch.inf)
@@ -82,13 +84,15 @@ def decode_length(logits: torch.Tensor, alphabet: Alphabet, length: int, width: 
         (B, T, K) -> B readings.
 
     Raises:
-        InputError: a length that is not between 1 and T.
+        InputError: a length that no text spelt in T steps can have.
     """
     if not 1 <= length <= logits.shape[1]:
         raise InputError(f"length {length}: the network takes {logits.shape[1]} steps; give 1 to {logits.shape[1]}")
     total = length_log_probability(logits, length)
+    if total.isneginf().any():
+        raise InputError(f"length {length}: no text of that length can be spelt in {logits.shape[1]} time steps")
     readings = _given(decode_greedy(logits, alphabet), total)
-    unsure = [i for i in range(len(readings)) if i in _unsure(readings) or len(readings[i].text) != length]
+    unsure = sorted({*_unsure(readings), *(i for i, reading in enumerate(readings) if len(reading.text) != length)})
     texts = [_search(probs, width, length) for probs in logits[unsure].softmax(-1).double().numpy()]
     return _replaced(readings, unsure, _given(_likeliest(logits[unsure], texts, alphabet), total[unsure]))
 

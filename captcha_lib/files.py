@@ -35,6 +35,18 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield part
 
 
+def check_writable(path: Path) -> None:
+    """Raises InputError if no file can be written at `path`; leaves nothing behind."""
+    if path.is_dir():
+        raise InputError(f"{path}: it is a folder; name a file")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".part-"):
+            return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a whole text file."""
     with replacing(path) as part:

@@ -16,6 +16,8 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from PIL import Image, ImageDraw, ImageFont
 from scipy import sparse
 
+from captcha_lib.config import InputError
+
 HEIGHT, WIDTH = 50, 200
 TEXT_LENGTH = 5
 # Kaptcha's own alphabet without the "a" that never occurs in the Kaggle set; "n" stands in it twice.
@@ -32,7 +34,14 @@ _OVERSAMPLING = 4  # the curves are drawn this much larger, then averaged down
 
 
 def random_texts(n: int, rng: np.random.Generator) -> list[str]:
-    """Draws `n` different texts of five characters, each character uniform over `CHARACTERS`."""
+    """Draws `n` different texts of five characters, each character uniform over `CHARACTERS`.
+
+    Raises:
+        InputError: more texts than there are, 19^5.
+    """
+    most = len(set(CHARACTERS)) ** TEXT_LENGTH
+    if n > most:
+        raise InputError(f"{n:,} captchas: there are only {most:,} different texts; ask for fewer")
     texts: dict[str, None] = {}
     while len(texts) < n:
         drawn = rng.choice(list(CHARACTERS), size=(n - len(texts), TEXT_LENGTH))

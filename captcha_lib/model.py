@@ -10,6 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from captcha_lib.alphabet import BLANK
+from captcha_lib.config import InputError
+
+MIN_SIDE = 16  # px; the convolutions halve the height four times, and the width twice
 
 
 class CRNN(nn.Module):
@@ -24,6 +27,9 @@ class CRNN(nn.Module):
 
     Shape:
         (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 4: 50 for the 200 px of a Kaggle captcha.
+
+    Raises:
+        InputError: a height below 16 px.
     """
 
     def __init__(
@@ -36,6 +42,8 @@ class CRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.hidden = channels, hidden
+        if height < MIN_SIDE:
+            raise InputError(f"images {height} px high are too low for the network; it needs {MIN_SIDE} px")
         c1, c2, c3, c4 = channels
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, c1, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(c1), nn.ReLU(),

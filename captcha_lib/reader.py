@@ -75,23 +75,33 @@ class Reader:
             InputError: no such file, no weights file, or one that carries code.
         """
         try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on pickles, which the next lines refuse
+                weights = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
         except pickle.UnpicklingError:
             raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"weights {path}: it cannot be read ({reason}); copy or train it again") from None
+        except Exception as error:  # damaged bytes fail in many ways
+            kind = type(error).__name__
+            raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None
         if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
             raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
         try:
             alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
             model = CRNN(alphabet.num_classes, height, tuple(weights["channels"]), weights["hidden"])
             model.load_state_dict(weights["state"])
-        except (RuntimeError, TypeError, ValueError):
+        except (RuntimeError, TypeError, ValueError, AttributeError):
             raise InputError(f"weights {path}: the parts do not fit together; copy or train it again") from None
         return cls(model.eval().to(device), alphabet, (height, width), weights["length"])
+
+
+def onnx_logits(path: Path, images: torch.Tensor) -> torch.Tensor:
+    """Scores pictures with ONNX Runtime, (N, 1, H, W) uint8 -> (N, T, K) float32."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
 def export_onnx(reader: Reader, path: Path) -> None:

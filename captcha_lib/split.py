@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, InputError
-from captcha_lib.data import SUBSETS, Captchas, copy_image
+from captcha_lib.data import SUBSETS, Captchas, read_bytes
 from captcha_lib.files import new_folder, write_text
 
 COLUMNS = ["file", "label", "sha256", "subset"]
@@ -35,13 +35,14 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     manifest = captchas.manifest
     official = _official_split(manifest)
     if split == "official" and official is None:
-        raise InputError(f"{captchas.source}: there is no official split for these images; give a CSV or --seed")
-    if split == "official" or (split is None and seed is None and official is not None):
+        raise InputError(f"{captchas.source}: these images have no official split; let a seed draw one, or give a CSV")
+    laid_out = bool((manifest["subset"] != "").all())
+    if split == "official" or (split is None and seed is None and not laid_out):
         split = official
     if split is not None:
         subsets = apply_split(manifest, read_split(Path(split)), Path(split).name)
         said = f"the official one, {official.stem}" if split == official else str(split)
-    elif (manifest["subset"] != "").all():
+    elif laid_out:
         subsets, said = manifest["subset"], "the folders train, val and test"
     else:
         subsets, said = draw_split(len(manifest), seed or 0), f"drawn with seed {seed or 0}"
@@ -73,7 +74,7 @@ def read_split(csv: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(csv, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"split {csv}: cannot be read ({error})") from None
+        raise InputError(f"split {csv}: cannot be read ({str(error).strip()})") from None
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise InputError(f"split {csv}: the column {missing[0]!r} is missing; it needs {','.join(COLUMNS)}")
@@ -118,7 +119,7 @@ def _write_subset(captchas: Captchas, folder: Path) -> None:
     table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].str.replace("/", "_"))
     table.to_csv(folder / "labels.csv", index=False)
     for path, file in zip(captchas.paths, table["file"], strict=True):
-        copy_image(path, folder / file)
+        (folder / file).write_bytes(read_bytes(path, file))
 
 
 def _official_split(manifest: pd.DataFrame) -> Path | None:

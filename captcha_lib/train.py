@@ -26,7 +26,7 @@ from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import collapse
-from captcha_lib.files import replacing, write_text
+from captcha_lib.files import check_writable, replacing, write_text
 from captcha_lib.model import CRNN, ctc_loss
 from captcha_lib.reader import Reader
 from captcha_lib.split import write_split
@@ -69,7 +69,7 @@ def run(
     Returns:
         the reader, the history (see `fit`), the predictions for the test images.
     """
-    write_split(captchas.manifest, out / "split.csv")  # an unwritable folder is noticed here, not at the end
+    check_writable(out / "weight.pth")  # now, not when the training is done
     train, val = captchas.subset("train"), captchas.subset("val")
     reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report)
     return reader, history, write_run(out, captchas, reader, history, config, device)
@@ -170,8 +170,9 @@ def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor
 def write_run(
     out: Path, captchas: Captchas, reader: Reader, history: pd.DataFrame, config: Config, device: str = "cpu"
 ) -> pd.DataFrame:
-    """Reads the test images, once, and writes weight.pth, log.txt, loss.png, metrics.json, predictions.csv and
-    environment.json.
+    """Reads the test images, once, and writes all files of a run.
+
+    These are split.csv, weight.pth, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
 
     Returns:
         the predictions for the test images.
@@ -189,6 +190,7 @@ def write_run(
         "train_seconds": round(float(history["seconds"].iloc[-1]), 1),
         "parameters": sum(p.numel() for p in reader.model.parameters()),
     }
+    write_split(captchas.manifest, out / "split.csv")
     reader.save(out / "weight.pth")
     lines = [describe_epoch(row, config.epochs) for row in history.to_dict("records")]
     lines = [captchas.summary(), *lines, "test: " + metrics.describe(figures["test"])]
@@ -260,7 +262,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def _start(model: CRNN, n: int, config: Config) -> State:
-    steps = config.epochs * -(-n // config.batch_size)
+    steps = max(6, config.epochs * -(-n // config.batch_size))  # OneCycleLR divides by zero at five
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)

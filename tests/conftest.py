@@ -15,7 +15,6 @@ from captcha_lib.model import CRNN
 from captcha_lib.reader import Reader
 
 os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
-os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 torch.set_num_threads(1)
 
 # No deadline: the first example pays for imports. Derandomized: the same examples every time.

@@ -92,3 +92,4 @@ def test_a_weak_warp_moves_less(captcha):
         return float((augment(images, strength, chance()).double() - images.double()).abs().mean())
 
     assert 0 < change(0.1) < change(0.5) < change(1.0)
+    assert change(0.01) < change(1.0) / 10

@@ -136,7 +136,7 @@ def test_resume_ends_with_the_same_weights(trained, folder, tmp_path, capsys, mo
     shown = capsys.readouterr()
     assert shown.out.endswith("with --resume goes on from here\n")
     assert shown.err == "interrupted\n"
-    assert names(tmp_path / "run") == {"split.csv", "checkpoint.pth"}
+    assert names(tmp_path / "run") == {"checkpoint.pth"}
     assert run(*words, "--resume") == 0
     assert "resumed after epoch 1\nepoch  2/2" in capsys.readouterr().out
     assert names(tmp_path / "run") == RESULTS

@@ -80,7 +80,9 @@ def test_pictures_drawn_together_are_those_drawn_one_after_the_other():
 
 def test_a_long_text_runs_out_of_the_picture():
     rng = np.random.default_rng(0)
-    assert torch.equal(draw(["m" * 9], rng, lines=False), draw(["m" * 30], rng, lines=False))
+    picture = draw(["m" * 30], rng, lines=False)
+    assert torch.equal(picture, draw(["m" * 9], rng, lines=False))
+    assert (picture[..., 190:] == 0).any()
 
 
 def test_background():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captcha_lib.config import Config
+from captcha_lib.config import Config, InputError
 from captcha_lib.generate import CHARACTERS, generate_captchas
 from captcha_lib.model import CRNN, ctc_loss
 
@@ -54,6 +54,11 @@ def test_time_steps_follow_the_width(width, steps):
 def test_other_heights(height):
     model = CRNN(7, height, **SMALL).eval()
     assert model(pictures(2, 1, height, 200)).shape == (2, 50, 7)
+
+
+def test_a_height_that_leaves_no_column_is_refused():
+    with pytest.raises(InputError, match="15"):
+        CRNN(7, 15, **SMALL)
 
 
 def test_a_picture_is_read_alike_alone_and_in_a_batch():

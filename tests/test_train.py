@@ -83,6 +83,21 @@ def test_same_seed_same_weights(straight):
     assert not same_weights(straight[0], fit_tiny(replace(TINY, seed=1))[0])
 
 
+def test_each_epoch_takes_every_picture_once_in_an_order_of_its_own(monkeypatch):
+    seen = []
+
+    def recording(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+        seen.extend(image.numpy().tobytes() for image in images)
+        return augment(images, strength, generator)
+
+    augment = train.augment
+    monkeypatch.setattr(train, "augment", recording)
+    fit_tiny()
+    epochs = seen[:20], seen[20:40], seen[40:]
+    assert [sorted(epoch) for epoch in epochs] == [sorted(image.numpy().tobytes() for image in TRAIN.images)] * 3
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
 def test_chance_outside_does_not_matter(straight):
     torch.manual_seed(12345)
     np.random.seed(12345)
