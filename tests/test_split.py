@@ -244,7 +244,7 @@ def refused(captchas: Captchas, wanted, *says: str) -> None:
 
 
 def test_no_official_split(folder):
-    refused(load_data(str(folder)), "official", "there is no official split")
+    refused(load_data(str(folder)), "official", "no official split")
 
 
 @pytest.mark.parametrize(

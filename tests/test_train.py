@@ -201,6 +201,14 @@ def test_a_foreign_checkpoint_is_refused(thing, tmp_path):
         fit_tiny(checkpoint=tmp_path / "checkpoint.pth", resume=True)
 
 
+@pytest.mark.parametrize("rest", [{}, {"state": {}}, {"state": 3}], ids=str)
+def test_a_checkpoint_without_its_state_is_refused(checkpoint, rest, tmp_path):
+    identity = torch.load(checkpoint, weights_only=True)["identity"]
+    torch.save({"identity": identity} | rest, tmp_path / "checkpoint.pth")
+    with pytest.raises(InputError):
+        fit_tiny(checkpoint=tmp_path / "checkpoint.pth", resume=True)
+
+
 @pytest.mark.parametrize(
     ("exact", "val_ctc", "best"),
     [
