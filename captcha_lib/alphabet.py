@@ -50,7 +50,7 @@ class Alphabet:
         """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
         unknown = sorted(set(text) - set(self.characters))
         if unknown:
-            raise InputError(f"label {text!r}: {unknown[0]!r} is not in the alphabet {self.characters!r}")
+            raise InputError(f"text {text!r}: {unknown[0]!r} is not in the alphabet {self.characters!r}")
         return torch.tensor([self.characters.index(c) + 1 for c in text], dtype=torch.long)
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -39,4 +39,4 @@ def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -
     grid = grid + F.interpolate(knots.to(images.device), (h, w), mode="bicubic").permute(0, 2, 3, 1)
     warped = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)  # (B, 1, H, W)
     ink = (255 - warped) * (1 + MAX_CONTRAST * contrast).view(b, 1, 1, 1)
-    return (255 - ink).clamp(0, 255).to(torch.uint8)
+    return (255 - ink).round().clamp(0, 255).to(torch.uint8)

@@ -5,6 +5,7 @@ The probability of a text is the sum over all the paths that spell it (Graves et
 exp(-ctc_loss). Every decoder searches its own way and reports this same number.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +51,7 @@ def restrict(logits: torch.Tensor, alphabet: Alphabet, allowed: str) -> torch.Te
 
 def decode_greedy(logits: torch.Tensor, alphabet: Alphabet) -> list[Reading]:
     """Takes the likeliest class of every time step, merges equal neighbours, drops blanks: (B, T, K) -> B readings."""
-    texts = [[collapse(path)] for path in logits.argmax(-1).tolist()]
-    return _likeliest(logits, texts, alphabet)
+    return _likeliest(logits, _best_paths(logits), alphabet)
 
 
 def decode_beam(logits: torch.Tensor, alphabet: Alphabet, width: int = 16) -> list[Reading]:
@@ -67,7 +67,9 @@ def decode_beam(logits: torch.Tensor, alphabet: Alphabet, width: int = 16) -> li
     """
     readings = decode_greedy(logits, alphabet)
     unsure = _unsure(readings)
-    texts = [_search(probs, width, None) for probs in logits[unsure].softmax(-1).double().numpy()]
+    # the greedy text competes, too: a narrow beam may have lost it
+    greedy = [tuple(alphabet.encode(readings[i].text).tolist()) for i in unsure]
+    texts = [{*_search(probs, width, None), text} for probs, text in zip(_probs(logits[unsure]), greedy, strict=True)]
     return _replaced(readings, unsure, _likeliest(logits[unsure], texts, alphabet))
 
 
@@ -91,10 +93,10 @@ def decode_length(logits: torch.Tensor, alphabet: Alphabet, length: int, width: 
     total = length_log_probability(logits, length)
     if total.isneginf().any():
         raise InputError(f"length {length}: no text of that length can be spelt in {logits.shape[1]} time steps")
-    readings = _given(decode_greedy(logits, alphabet), total)
+    readings = _likeliest(logits, _best_paths(logits), alphabet, total)
     unsure = sorted({*_unsure(readings), *(i for i, reading in enumerate(readings) if len(reading.text) != length)})
-    texts = [_search(probs, width, length) for probs in logits[unsure].softmax(-1).double().numpy()]
-    return _replaced(readings, unsure, _given(_likeliest(logits[unsure], texts, alphabet), total[unsure]))
+    texts = [_search(probs, width, length) for probs in _probs(logits[unsure])]
+    return _replaced(readings, unsure, _likeliest(logits[unsure], texts, alphabet, total[unsure]))
 
 
 def length_log_probability(logits: torch.Tensor, length: int) -> torch.Tensor:
@@ -131,15 +133,14 @@ def align(logits: torch.Tensor, text: str, alphabet: Alphabet) -> list[Span]:
     Raises:
         InputError: T is too short for the text.
     """
-    probs = logits.softmax(-1).double()  # (T, K)
+    log_probs = logits.detach().double().log_softmax(-1)  # (T, K)
     ids = alphabet.encode(text).tolist()
     states = [BLANK] + [k for i in ids for k in (i, BLANK)]  # (2L + 1,), blank at every even place
     steps_back = [
         [0, 1, 2] if s >= 2 and k != BLANK and k != states[s - 2] else [0, 1] if s else [0]
         for s, k in enumerate(states)
     ]
-    with np.errstate(divide="ignore"):
-        scores = np.log(probs.numpy()[:, states])  # (T, 2L + 1)
+    scores = log_probs.numpy()[:, states]  # (T, 2L + 1)
     best = np.full(len(states), -np.inf)
     best[:2] = scores[0, :2]
     came_from = []
@@ -155,7 +156,7 @@ def align(logits: torch.Tensor, text: str, alphabet: Alphabet) -> list[Span]:
         path.append(path[-1] - step[path[-1]])
     path.reverse()
     steps_of = [[t for t, s in enumerate(path) if s == 2 * i + 1] for i in range(len(ids))]
-    return [_span(char, steps, probs[:, k]) for char, steps, k in zip(text, steps_of, ids, strict=True)]
+    return [_span(char, steps, log_probs[:, k].exp()) for char, steps, k in zip(text, steps_of, ids, strict=True)]
 
 
 def _span(char: str, steps: list[int], probs: torch.Tensor) -> Span:
@@ -190,33 +191,40 @@ def _search(probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
     return [prefix for prefix in beams if length is None or len(prefix) == length]
 
 
-def _likeliest(logits: torch.Tensor, texts: list[list[Prefix]], alphabet: Alphabet) -> list[Reading]:
-    """Ranks the candidates of each picture by their exact probability: (B, T, K) and B lists -> B readings."""
+def _likeliest(
+    logits: torch.Tensor, texts: list[Collection[Prefix]], alphabet: Alphabet, total: torch.Tensor | None = None
+) -> list[Reading]:
+    """Ranks the candidates of each picture by their exact probability: (B, T, K) and B collections -> B readings.
+
+    `total` (B,) is the log-probability of what is taken as given; confidences are shares of it.
+    """
     owner = torch.tensor([i for i, candidates in enumerate(texts) for _ in candidates], dtype=torch.long)
     flat = [torch.tensor(ids, dtype=torch.long) for candidates in texts for ids in candidates]
     if not flat:
         return []
     padded = torch.nn.utils.rnn.pad_sequence([*flat, torch.zeros(1, dtype=torch.long)], batch_first=True)[:-1]
-    log_p = -ctc_loss(logits[owner].double(), padded, torch.tensor([len(ids) for ids in flat]))
+    log_p = -ctc_loss(logits.detach()[owner].double(), padded, torch.tensor([len(ids) for ids in flat]))
+    if total is not None:
+        log_p = log_p - total[owner]
     readings = []
     for i in range(len(texts)):
         mine = (owner == i).nonzero()[:, 0]
         best = mine[log_p[mine].argmax()]
-        readings.append(Reading(alphabet.decode(flat[best].tolist()), float(log_p[best].exp())))
+        readings.append(Reading(alphabet.decode(flat[best].tolist()), float(log_p[best].clamp(max=0).exp())))
     return readings
+
+
+def _best_paths(logits: torch.Tensor) -> list[list[Prefix]]:
+    return [[collapse(path)] for path in logits.argmax(-1).tolist()]
+
+
+def _probs(logits: torch.Tensor) -> np.ndarray:
+    return logits.detach().double().softmax(-1).numpy()
 
 
 def _unsure(readings: list[Reading]) -> list[int]:
     """The readings that another text could beat: a probability over one half leaves no room for a likelier one."""
     return [i for i, reading in enumerate(readings) if reading.confidence <= 0.5]
-
-
-def _given(readings: list[Reading], total: torch.Tensor) -> list[Reading]:
-    """Divides each confidence by the probability exp(total) of what is taken as given."""
-    return [
-        Reading(r.text, min(1.0, float(np.exp(np.log(r.confidence) - log_p)))) if r.confidence else r
-        for r, log_p in zip(readings, total.tolist(), strict=True)
-    ]
 
 
 def _replaced(readings: list[Reading], rows: list[int], better: list[Reading]) -> list[Reading]:

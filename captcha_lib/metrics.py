@@ -38,7 +38,7 @@ def score(predictions: pd.DataFrame) -> dict[str, float | int]:
     n = len(predictions)
     exact = int((predictions["label"] == predictions["text"]).sum())
     low, high = wilson_interval(exact, n)
-    errors = jiwer.process_characters(predictions["label"].tolist(), predictions["text"].tolist())
+    errors = _align(predictions["label"].tolist(), predictions["text"].tolist())
     wrong = errors.substitutions + errors.deletions + errors.insertions
     characters = int(predictions["label"].str.len().sum())
     return {
@@ -82,7 +82,7 @@ def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
     pairs = []
-    aligned = jiwer.process_characters(labels, texts).alignments
+    aligned = _align(labels, texts).alignments
     for label, text, chunks in zip(labels, texts, aligned, strict=True):
         for chunk in chunks:
             said = label[chunk.ref_start_idx : chunk.ref_end_idx]
@@ -117,3 +117,9 @@ def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 def calibration_error(table: pd.DataFrame) -> float:
     """Expected calibration error: the mean gap of confidence and correctness, weighted by the bins' counts."""
     return float((table["n"] * (table["right"] / table["n"] - table["confidence"]).abs()).sum() / table["n"].sum())
+
+
+def _align(labels: list[str], texts: list[str]) -> jiwer.CharacterOutput:
+    """Aligns with the fewest errors. Every character counts: jiwer's default would strip spaces at both ends."""
+    characters = jiwer.ReduceToListOfListOfChars()
+    return jiwer.process_characters(labels, texts, characters, characters)

@@ -23,7 +23,7 @@ def plot_gallery(images: torch.Tensor, titles: list[str], columns: int = 4, wron
         axis.axis("off")
     wrong = wrong or [False] * len(images)
     for axis, image, title, is_wrong in zip(axes.flat, images, titles, wrong, strict=False):
-        axis.imshow(image[0], cmap="gray", vmin=0, vmax=255)
+        axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, family="monospace", fontsize=10, color=WRONG if is_wrong else "black", pad=2)
     return _finished(figure)
 
@@ -38,7 +38,7 @@ def plot_counts(counts: pd.Series, xlabel: str, ylabel: str = "count") -> Figure
 
 def plot_ink(images: torch.Tensor) -> Figure:
     """The mean picture, and the mean ink of each column: (N, 1, H, W) uint8."""
-    mean = images.float().mean((0, 1))  # (H, W)
+    mean = images.float().mean((0, 1)).numpy()  # (H, W)
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(WIDTH, 4), sharex=True, layout="constrained")
     top.imshow(mean, cmap="gray", aspect="auto")
     top.set(ylabel="row, px", title=f"mean of {len(images):,} pictures")
@@ -116,9 +116,11 @@ def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(WIDTH, 6), sharex=True, layout="constrained", height_ratios=[1, 1.7]
     )
-    top.imshow(image[0], cmap="gray", vmin=0, vmax=255, aspect="auto")
+    top.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255, aspect="auto")
     top.set(ylabel="row, px")
-    heat = bottom.imshow(probs.T, cmap="viridis", vmin=0, vmax=1, aspect="auto", extent=(0, width, len(class_names), 0))
+    heat = bottom.imshow(
+        probs.numpy().T, cmap="viridis", vmin=0, vmax=1, aspect="auto", extent=(0, width, len(class_names), 0)
+    )
     bottom.set_yticks(np.arange(len(class_names)) + 0.5, class_names, family="monospace", fontsize=8)
     bottom.set(xlabel=f"column, px; {len(probs)} time steps of {width / len(probs):.0f} px", ylabel="class")
     figure.colorbar(heat, ax=bottom, label="probability", pad=0.01)
@@ -129,7 +131,7 @@ def plot_alignment(image: torch.Tensor, spans: list[Span], steps: int) -> Figure
     """A picture (1, H, W) with the time steps that spelt each character."""
     width = image.shape[2]
     figure, axis = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
-    axis.imshow(image[0], cmap="gray", vmin=0, vmax=255)
+    axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
     for i, span in enumerate(spans):
         left, right = span.first * width / steps, (span.last + 1) * width / steps
         axis.axvspan(left, right, color=plt.cm.tab10(i), alpha=0.35)

@@ -1,5 +1,6 @@
 """The whole inference path: weights file -> `Reader` -> pictures -> readings; and the way to ONNX."""
 
+import copy
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -85,7 +86,12 @@ class Reader:
         except Exception as error:  # damaged bytes fail in many ways
             kind = type(error).__name__
             raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None
-        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
+        if (
+            not isinstance(weights, dict)
+            or set(weights) != KEYS
+            or weights["format"] != FORMAT
+            or type(weights["length"]) not in (int, type(None))
+        ):
             raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
         try:
             alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
@@ -116,7 +122,7 @@ def export_onnx(reader: Reader, path: Path) -> None:
     with replacing(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on other batch sizes, which a test reads, and on the exporter's age
         torch.onnx.export(
-            reader.model.cpu(),
+            copy.deepcopy(reader.model).cpu(),
             (torch.zeros(1, 1, height, width, dtype=torch.uint8),),
             part,
             input_names=["images"],

@@ -358,14 +358,20 @@ def _save_checkpoint(path: Path, state: State, identity: dict) -> None:
 def _load_checkpoint(path: Path, state: State, identity: dict) -> None:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = saved["identity"]
+        theirs, state_dict = dict(saved["identity"]), saved["state"]
     except Exception as error:  # a torn or foreign file fails in many ways
-        kind = type(error).__name__
-        raise InputError(f"checkpoint {path}: it cannot be read ({kind}); start without --resume") from None
+        raise _unreadable(path, error) from None
     for name, value in identity.items():
         if theirs.get(name) != value:
             raise InputError(
                 f"checkpoint {path}: it belongs to another run ({name} {theirs.get(name)}, here {value}); "
                 "start without --resume"
             )
-    state.load_state_dict(saved["state"])
+    try:
+        state.load_state_dict(state_dict)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"checkpoint {path}: it cannot be read ({type(error).__name__}); start without --resume")
