@@ -38,7 +38,7 @@ _HOME = {
     "generate_captchas": "generate",
     "load_data": "data",
     "split_captchas": "split",
-    "write_run": "train",
+    "write_run": "results",
 }
 __all__ = list(_HOME)
 

@@ -125,8 +125,9 @@ def train(options: argparse.Namespace) -> None:
 def bench(options: argparse.Namespace) -> None:
     from captcha_lib.alphabet import Alphabet
     from captcha_lib.data import load_data
+    from captcha_lib.results import seeds_table
     from captcha_lib.split import split_captchas
-    from captcha_lib.train import run, seeds_table
+    from captcha_lib.train import run
 
     device = _prepare_machine(options)
     captchas = load_data(options.data)

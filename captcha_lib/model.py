@@ -97,3 +97,13 @@ def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> 
     log_probs = logits.cpu().log_softmax(-1).transpose(0, 1)  # (T, B, K)
     steps = torch.full((len(logits),), logits.shape[1])
     return F.ctc_loss(log_probs, ids.cpu(), steps, lengths.cpu(), blank=BLANK, reduction="none")
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the processor multiplies in bfloat16; one that only imitates it would be slower, not faster."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    cpu = torch.cpu.get_capabilities()
+    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))

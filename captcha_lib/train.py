@@ -6,12 +6,9 @@ numbers are seeded anew. So a run that was cut off goes on as if nothing had hap
 
 import copy
 import hashlib
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -20,18 +17,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from captcha_lib import metrics, plots
 from captcha_lib.alphabet import Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import collapse
-from captcha_lib.files import check_writable, replacing, write_text
-from captcha_lib.model import CRNN, ctc_loss
+from captcha_lib.files import check_writable, replacing
+from captcha_lib.model import CRNN, ctc_loss, has_bfloat16
 from captcha_lib.reader import Reader
-from captcha_lib.split import write_split
-
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
+from captcha_lib.results import describe_epoch, write_run
 
 
 @dataclass
@@ -133,15 +127,6 @@ def fit(
     return reader, pd.DataFrame(state.history)
 
 
-def describe_epoch(row: dict, epochs: int) -> str:
-    """An epoch in one line."""
-    return (
-        f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
-        f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
-        f"{row['seconds']:6.1f} s"
-    )
-
-
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
     """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
 
@@ -165,100 +150,6 @@ def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor
     index = ((centre - first) / (last + 1 - first) * lengths[:, None]).floor().long()  # (B, T)
     inside = (index >= 0) & (index < lengths[:, None])
     return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
-
-
-def write_run(
-    out: Path, captchas: Captchas, reader: Reader, history: pd.DataFrame, config: Config, device: str = "cpu"
-) -> pd.DataFrame:
-    """Reads the test images, once, and writes all files of a run.
-
-    These are split.csv, weight.pth, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
-
-    Returns:
-        the predictions for the test images.
-    """
-    test = captchas.subset("test")
-    predictions = metrics.predictions_table(test, reader.read(test.images))
-    best_path = metrics.predictions_table(test, reader.read(test.images, length=0))
-    figures = {
-        "data": captchas.source,
-        "test": metrics.score(predictions),
-        "test_best_path": metrics.score(best_path),
-        "seed": config.seed,
-        "best_epoch": int(best_row(history)["epoch"]),
-        "first_exact_epoch": first_exact_epoch(history),
-        "train_seconds": round(float(history["seconds"].iloc[-1]), 1),
-        "parameters": sum(p.numel() for p in reader.model.parameters()),
-    }
-    write_split(captchas.manifest, out / "split.csv")
-    reader.save(out / "weight.pth")
-    lines = [describe_epoch(row, config.epochs) for row in history.to_dict("records")]
-    lines = [captchas.summary(), *lines, "test: " + metrics.describe(figures["test"])]
-    write_text(out / "log.txt", "\n".join(lines) + "\n")
-    with replacing(out / "loss.png") as part:
-        plots.plot_history(history).savefig(part, dpi=150)
-    write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "environment.json", json.dumps(environment(captchas, config, device), indent=2) + "\n")
-    write_text(out / "metrics.json", json.dumps(figures, indent=2) + "\n")
-    return predictions
-
-
-def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict:
-    """What a run depended on: versions, processor, threads, precision, data, hyperparameters."""
-    cpu = torch.cpu.get_capabilities()
-    return {
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": str(cpu.get("cpu_name", platform.processor())),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-        "precision": "bfloat16" if has_bfloat16(device) else "float32",
-        "seed": config.seed,
-        "data": captchas.source,
-        "images": len(captchas),
-        "notes": captchas.notes,
-        "config": asdict(config),
-    }
-
-
-def best_row(history: pd.DataFrame) -> pd.Series:
-    """The epoch whose weights were kept."""
-    return history.sort_values(["val_exact", "val_ctc"], ascending=[False, True]).iloc[0]
-
-
-def first_exact_epoch(history: pd.DataFrame) -> int | None:
-    """The first epoch that reads a whole validation text: the run has left the blank plateau. None if none does."""
-    reads = history[history["val_exact"] > 0]
-    return int(reads["epoch"].iloc[0]) if len(reads) else None
-
-
-def seeds_table(folders: list[Path]) -> pd.DataFrame:
-    """One row a run: seed, n, exact, exact_best_path, first_exact_epoch, best_epoch, train_seconds."""
-    runs = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
-    rows = [
-        {
-            "seed": figures["seed"],
-            "n": figures["test"]["n"],
-            "exact": figures["test"]["exact"],
-            "exact_best_path": figures["test_best_path"]["exact"],
-            "first_exact_epoch": figures["first_exact_epoch"],
-            "best_epoch": figures["best_epoch"],
-            "train_seconds": figures["train_seconds"],
-        }
-        for figures in runs
-    ]
-    return pd.DataFrame(rows)
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether the processor multiplies in bfloat16; one that only imitates it would be slower, not faster."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
-    cpu = torch.cpu.get_capabilities()
-    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
 def _start(model: CRNN, n: int, config: Config) -> State:

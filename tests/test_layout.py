@@ -11,7 +11,7 @@ import captcha_lib
 
 ORDER = [
     "config", "files", "alphabet", "generate", "data", "split", "augment",
-    "model", "decode", "reader", "metrics", "plots", "train", "__main__",
+    "model", "decode", "reader", "metrics", "plots", "results", "train", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 

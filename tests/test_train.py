@@ -20,7 +20,8 @@ from captcha_lib.generate import CHARACTERS, draw, generate_captchas
 from captcha_lib.metrics import score
 from captcha_lib.model import ctc_loss
 from captcha_lib.reader import Reader
-from captcha_lib.train import best_row, first_exact_epoch, fit, frame_targets, run, seeds_table
+from captcha_lib.results import best_row, first_exact_epoch, seeds_table
+from captcha_lib.train import fit, frame_targets, run
 
 ALPHABET = Alphabet.of([CHARACTERS])
 TINY = Config(epochs=3, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8, 8), hidden=16)

@@ -1,0 +1,113 @@
+"""What a run leaves behind: its files, and the tables made of them."""
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from captcha_lib import metrics, plots
+from captcha_lib.config import Config
+from captcha_lib.data import Captchas
+from captcha_lib.files import replacing, write_text
+from captcha_lib.model import has_bfloat16
+from captcha_lib.reader import Reader
+from captcha_lib.split import write_split
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
+
+
+def write_run(
+    out: Path, captchas: Captchas, reader: Reader, history: pd.DataFrame, config: Config, device: str = "cpu"
+) -> pd.DataFrame:
+    """Reads the test images, once, and writes all files of a run.
+
+    These are split.csv, weight.pth, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
+
+    Returns:
+        the predictions for the test images.
+    """
+    test = captchas.subset("test")
+    predictions = metrics.predictions_table(test, reader.read(test.images))
+    best_path = metrics.predictions_table(test, reader.read(test.images, length=0))
+    figures = {
+        "data": captchas.source,
+        "test": metrics.score(predictions),
+        "test_best_path": metrics.score(best_path),
+        "seed": config.seed,
+        "best_epoch": int(best_row(history)["epoch"]),
+        "first_exact_epoch": first_exact_epoch(history),
+        "train_seconds": round(float(history["seconds"].iloc[-1]), 1),
+        "parameters": sum(p.numel() for p in reader.model.parameters()),
+    }
+    write_split(captchas.manifest, out / "split.csv")
+    reader.save(out / "weight.pth")
+    lines = [describe_epoch(row, config.epochs) for row in history.to_dict("records")]
+    lines = [captchas.summary(), *lines, "test: " + metrics.describe(figures["test"])]
+    write_text(out / "log.txt", "\n".join(lines) + "\n")
+    with replacing(out / "loss.png") as part:
+        plots.plot_history(history).savefig(part, dpi=150)
+    write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "environment.json", json.dumps(environment(captchas, config, device), indent=2) + "\n")
+    write_text(out / "metrics.json", json.dumps(figures, indent=2) + "\n")
+    return predictions
+
+
+def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict:
+    """What a run depended on: versions, processor, threads, precision, data, hyperparameters."""
+    cpu = torch.cpu.get_capabilities()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": str(cpu.get("cpu_name", platform.processor())),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "precision": "bfloat16" if has_bfloat16(device) else "float32",
+        "seed": config.seed,
+        "data": captchas.source,
+        "images": len(captchas),
+        "notes": captchas.notes,
+        "config": asdict(config),
+    }
+
+
+def describe_epoch(row: dict, epochs: int) -> str:
+    """An epoch in one line."""
+    return (
+        f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
+        f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
+        f"{row['seconds']:6.1f} s"
+    )
+
+
+def best_row(history: pd.DataFrame) -> pd.Series:
+    """The epoch whose weights were kept."""
+    return history.sort_values(["val_exact", "val_ctc"], ascending=[False, True]).iloc[0]
+
+
+def first_exact_epoch(history: pd.DataFrame) -> int | None:
+    """The first epoch that reads a whole validation text: the run has left the blank plateau. None if none does."""
+    reads = history[history["val_exact"] > 0]
+    return int(reads["epoch"].iloc[0]) if len(reads) else None
+
+
+def seeds_table(folders: list[Path]) -> pd.DataFrame:
+    """One row a run: seed, n, exact, exact_best_path, first_exact_epoch, best_epoch, train_seconds."""
+    runs = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
+    rows = [
+        {
+            "seed": figures["seed"],
+            "n": figures["test"]["n"],
+            "exact": figures["test"]["exact"],
+            "exact_best_path": figures["test_best_path"]["exact"],
+            "first_exact_epoch": figures["first_exact_epoch"],
+            "best_epoch": figures["best_epoch"],
+            "train_seconds": figures["train_seconds"],
+        }
+        for figures in runs
+    ]
+    return pd.DataFrame(rows)
