@@ -4,8 +4,9 @@ DATA ?= generated
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 OUT = output/run
-EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --KernelManager.transport=ipc \
-	--ExecutePreprocessor.record_timing=False
+# The kernels' own log level is "error": at "warning" each says that it talks over TCP.
+EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
+	--ExecutePreprocessor.extra_arguments=--log-level=40 --ExecutePreprocessor.record_timing=False
 # A path is meant from here, but the notebooks run in their own folder.
 export CAPTCHA_DATA = $(if $(wildcard $(DATA)),$(abspath $(DATA)),$(DATA))
 

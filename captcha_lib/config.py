@@ -20,6 +20,7 @@ class InputError(ValueError):
 class Config:
     """The hyperparameters of a run. Chosen on validation images only."""
 
+    # Of the weights, the order of the images, the warps and the dropout.
     seed: int = 0
     # 16 epochs take under a minute on two cores; from the tenth on the validation score moves by single images.
     epochs: int = 16
@@ -27,6 +28,7 @@ class Config:
     batch_size: int = 16
     # The peak of the one-cycle schedule (Smith and Topin, 2019), reached after the first fifth of the steps.
     learning_rate: float = 3e-3
+    # AdamW's own default.
     weight_decay: float = 0.01
     # Epochs of framewise cross-entropy before CTC, which break the blank plateau: see notebook 03.
     warmup_epochs: int = 3
@@ -34,9 +36,11 @@ class Config:
     # epochs of CTC: at full strength at once, some seeds fall back onto the plateau.
     augment_strength: float = 1.0
     augment_ramp: int = 3
+    # Little, since the warps keep the network from learning pictures by heart; 0.25 read no more validation texts.
     dropout: float = 0.1
     # The weights that are kept are an exponential mean over about 1 / (1 - 0.98) = 50 steps, one epoch.
     ema_decay: float = 0.98
+    # Caps the large gradients of the first CTC steps.
     clip_norm: float = 2.0
     # Output channels of the four convolutions, and the width of a column: 237k parameters, 50 time steps.
     channels: tuple[int, int, int, int] = (32, 48, 64, 96)
