@@ -1,6 +1,6 @@
 # The commands of the README. DATA is generated (the default), kaggle, or the path of a folder or zip.
 PYTHON ?= python3
-DATA ?= generated
+DATA ?= $(or $(CAPTCHA_DATA),generated)
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 OUT = output/run
@@ -8,7 +8,8 @@ OUT = output/run
 EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
 	--ExecutePreprocessor.extra_arguments=--log-level=40 --ExecutePreprocessor.record_timing=False
 # A path is meant from here, but the notebooks run in their own folder.
-export CAPTCHA_DATA = $(if $(wildcard $(DATA)),$(abspath $(DATA)),$(DATA))
+ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os.path.exists(path) else path)
+export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
 
 .PHONY: help run test lab notebooks bench reference clean
 
@@ -26,7 +27,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 run: $(INSTALLED)
-	@$(BIN)/python -m captcha_lib split --out $(OUT)/split.csv
+	@$(BIN)/python -m captcha_lib split --out $(OUT)/drawn_split.csv
 	$(EXECUTE) --output-dir $(OUT) notebooks/0[1-5]*.ipynb
 	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
@@ -52,10 +53,13 @@ bench: $(INSTALLED)
 
 # The figures of the README, measured anew: about half an hour. Give DATA=kaggle or the folder of its images.
 reference: $(INSTALLED)
+	rm -rf $(OUT)/official $(OUT)/own-splits $(OUT)/generated
 	$(BIN)/python -m captcha_lib train --split official --out output/reference
 	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/official
 	$(BIN)/python -m captcha_lib bench --seeds 5 --own-splits --out $(OUT)/own-splits
 	$(BIN)/python -m captcha_lib bench --seeds 5 --data generated --out $(OUT)/generated
+	$(BIN)/python -m captcha_lib evaluate --data generated --subset all --weights output/reference/weight.pth \
+		--out output/reference/generated_predictions.csv
 	cp $(OUT)/official/seeds.csv output/reference/seeds.csv
 	cp $(OUT)/own-splits/seeds.csv output/reference/seeds_own_splits.csv
 	cp $(OUT)/generated/seeds.csv output/reference/seeds_generated.csv

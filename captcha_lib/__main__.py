@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
-from captcha_lib.files import check_writable, write_text
+from captcha_lib.files import check_writable, progress, write_text
 
 WEIGHTS = "weight.pth"
+DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
+MAX_SEED = 2**32
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 
 
@@ -41,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = _add(commands, "split", split, "write which image is for training, validation and test")
     _add_data(command)
-    command.add_argument("--out", type=Path, default=RUN_DIR / "split.csv", help="a CSV (output/run/split.csv)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / DRAWN_SPLIT, help="a CSV (output/run/drawn_split.csv)")
     command.add_argument("--layout", type=Path, help="also copy the images into train/ val/ test/ in this new folder")
 
     command = _add(commands, "train", train, "train on labelled images, then read the test images")
@@ -52,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
-    command = _add(commands, "bench", bench, "train with several seeds and tabulate them; goes on where it stopped")
+    command = _add(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
     command.add_argument("--data", help=DATA_HELP)
     command.add_argument("--seeds", type=_count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--own-splits", action="store_true", help="each seed draws its split (the official one)")
@@ -133,9 +135,6 @@ def bench(options: argparse.Namespace) -> None:
     captchas = load_data(options.data)
     folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
-        if (folder / "metrics.json").exists():  # its last file: this seed is done
-            report(f"seed {seed} is done already, in {folder}")
-            continue
         of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
         report(f"seed {seed}. {of_seed.summary()}")
         config = replace(Config(), seed=seed)
@@ -155,7 +154,7 @@ def report(line: str) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from captcha_lib.data import load_data, stack_images
+    from captcha_lib.data import load_data
     from captcha_lib.metrics import describe, predictions_table, score
 
     reader = _load_reader(options)
@@ -163,27 +162,22 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.split is None and options.seed is None and beside.exists() and options.subset != "all":
         options.split = beside
     if options.subset == "all":
-        captchas = load_data(options.data, reader.alphabet)
+        captchas = load_data(options.data, reader.alphabet, reader.image_size)
         print(captchas.summary())
     else:
-        captchas = _load_split(options, reader.alphabet).subset(options.subset)
-    images, resized = stack_images([image[0].numpy() for image in captchas.images], reader.image_size)
-    print(*resized, sep="\n", end="\n" if resized else "")
-    predictions = predictions_table(captchas, reader.read(images, options.length, options.alphabet))
+        captchas = _load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
+    predictions = predictions_table(captchas, reader.read(captchas.images, options.length, options.alphabet))
     if options.out:
         write_text(options.out, predictions.to_csv(index=False, lineterminator="\n"))
     print(f"{options.subset}: {describe(score(predictions))}")
 
 
 def predict(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from captcha_lib.data import decode_image, read_bytes, stack_images
 
     files = [file for name in options.images for file in _image_files(Path(name))]
     reader = _load_reader(options)
-    reading = tqdm(files, "images", unit="", leave=False, disable=None)  # disable=None: on a terminal only
-    pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in reading]
+    pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in progress(files)]
     images, resized = stack_images(pictures, reader.image_size)
     print(*resized, sep="\n", end="\n" if resized else "", file=sys.stderr)
     readings = reader.read(images, options.length, options.alphabet)
@@ -207,7 +201,7 @@ def export(options: argparse.Namespace) -> None:
     reader = Reader.load(options.weights)
     export_onnx(reader, options.out)
     _, drawn = generate_captchas(32, seed=0)
-    images, _ = stack_images([image[0].numpy() for image in drawn], reader.image_size)
+    images, _ = stack_images(list(drawn[:, 0].numpy()), reader.image_size)
     torch_reads, onnx_reads = (
         [reading.text for reading in decode_greedy(logits, reader.alphabet)]
         for logits in (reader.logits(images), onnx_logits(options.out, images))
@@ -242,16 +236,15 @@ def _add_reading(command: argparse.ArgumentParser, weights: Path, shown: str) ->
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
 
 
 def _check_seed(options: argparse.Namespace) -> None:
     seed = getattr(options, "seed", None)
-    if seed is not None and seed < 0:
-        raise InputError(f"seed {seed}: give 0 or more")
+    if seed is not None and not 0 <= seed < MAX_SEED:
+        raise InputError(f"seed {seed}: give 0 or more, and less than {MAX_SEED:,}")
 
 
 def _prepare_machine(options: argparse.Namespace) -> str:
@@ -266,11 +259,11 @@ def _prepare_machine(options: argparse.Namespace) -> str:
     return options.device
 
 
-def _load_split(options: argparse.Namespace, alphabet=None):
+def _load_split(options: argparse.Namespace, alphabet=None, size=None):
     from captcha_lib.data import load_data
     from captcha_lib.split import split_captchas
 
-    captchas = split_captchas(load_data(options.data, alphabet), options.split, options.seed)
+    captchas = split_captchas(load_data(options.data, alphabet, size), options.split, options.seed)
     print(captchas.summary(), flush=True)
     return captchas
 

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 MAX_SHIFT_X, MAX_SHIFT_Y = 8.0, 3.0  # px
 MAX_BEND_X, MAX_BEND_Y = 2.0, 1.5  # px
-MAX_TURN, MAX_SHEAR, MAX_ZOOM = 0.05, 0.15, 0.08  # radians, px a px, share
+MAX_SLOPE, MAX_SHEAR, MAX_ZOOM = 0.05, 0.15, 0.08  # px a px, px a px, share
 MAX_CONTRAST = 0.15  # share
 BEND_KNOTS = (4, 9)  # rows and columns of control points, about 16 x 22 px apart in a Kaggle captcha
 
 
 def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Moves, turns, shears, scales and bends each image and changes its contrast.
+    """Moves, slants, shears, scales and bends each image and changes its contrast.
 
     Args:
         images: grey pictures.
@@ -29,9 +29,9 @@ def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -
         return images
     b, _, h, w = images.shape
     chance = (torch.rand(b, 7, generator=generator) * 2 - 1) * strength  # (B, 7) in -1..1
-    zoom_x, zoom_y, shear, turn, shift_x, shift_y, contrast = chance.to(images.device).unbind(1)
+    zoom_x, zoom_y, shear, slope, shift_x, shift_y, contrast = chance.to(images.device).unbind(1)
     row_x = [1 + MAX_ZOOM * zoom_x, MAX_SHEAR * shear * h / w, 2 * MAX_SHIFT_X / w * shift_x]
-    row_y = [MAX_TURN * turn * w / h, 1 + MAX_ZOOM * zoom_y, 2 * MAX_SHIFT_Y / h * shift_y]
+    row_y = [MAX_SLOPE * slope * w / h, 1 + MAX_ZOOM * zoom_y, 2 * MAX_SHIFT_Y / h * shift_y]
     maps = torch.stack([torch.stack(row_x, 1), torch.stack(row_y, 1)], 1)  # (B, 2, 3), the picture spans -1..1
     grid = F.affine_grid(maps, (b, 1, h, w), align_corners=False)  # (B, H, W, 2)
     knots = (torch.rand(b, 2, *BEND_KNOTS, generator=generator) * 2 - 1) * strength

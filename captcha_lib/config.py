@@ -1,4 +1,4 @@
-"""`Config`: every number that a run depends on; the folders of the project; the one kind of error a user can mend."""
+"""`Config`: the hyperparameters of a run; the folders of the project; the one kind of error that a user can mend."""
 
 import os
 from dataclasses import dataclass
@@ -26,14 +26,18 @@ class Config:
     epochs: int = 16
     # 51 steps an epoch for 802 images; batches of 32 leave the blank plateau later and need more epochs.
     batch_size: int = 16
-    # The peak of the one-cycle schedule (Smith and Topin, 2019), reached after the first fifth of the steps.
+    # The peak of the one-cycle schedule (Smith and Topin, 2019), and the share of the steps after
+    # which it is reached.
     learning_rate: float = 3e-3
+    schedule_peak: float = 0.2
+    # AdamW's second moment; the schedule moves the first between 0.95 and 0.85. 0.99 forgets within an epoch or two.
+    adam_beta2: float = 0.99
     # AdamW's own default.
     weight_decay: float = 0.01
     # Epochs of framewise cross-entropy before CTC, which break the blank plateau: see notebook 03.
     warmup_epochs: int = 3
-    # 1 shifts by up to 8 px, turns by up to 3 degrees and bends by up to 2 px. It grows to this over the first
-    # epochs of CTC: at full strength at once, some seeds fall back onto the plateau.
+    # 1 shifts by up to 8 px, slants by up to 3 degrees, bends by up to 2 px (augment.py). It grows to this over the
+    # first epochs of CTC: at full strength at once, some seeds fall back onto the plateau.
     augment_strength: float = 1.0
     augment_ramp: int = 3
     # Little, since the warps keep the network from learning pictures by heart; 0.25 read no more validation texts.
@@ -49,4 +53,4 @@ class Config:
 
 def data_choice(choice: str | None = None) -> str:
     """The data in words: `choice`, else the environment's CAPTCHA_DATA, else "generated"."""
-    return choice or os.environ.get("CAPTCHA_DATA") or "generated"
+    return (os.environ.get("CAPTCHA_DATA") or "generated") if choice is None else choice

@@ -6,6 +6,7 @@ The data is chosen in words and never guessed: "generated", "kaggle", or the pat
 import hashlib
 import io
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from torchvision.transforms.v2.functional import resize
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import GENERATED_DIR, InputError, data_choice
-from captcha_lib.files import new_folder
+from captcha_lib.files import new_folder, progress
 from captcha_lib.generate import generate_captchas
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
@@ -66,12 +67,15 @@ class Captchas:
         return " ".join([f"data: {self.source}, {len(self):,} images of {width} x {height} px.", *self.notes])
 
 
-def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Captchas:
+def load_data(
+    choice: str | None = None, alphabet: Alphabet | None = None, size: tuple[int, int] | None = None
+) -> Captchas:
     """Finds, checks and reads labelled images.
 
     Args:
         choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
         alphabet: if given, every label has to be written in it.
+        size: (H, W) in px of the tensor's images; None takes their most frequent size.
 
     Raises:
         InputError: nothing there, no images, a file that is no image or is cut off, a label that is empty or leaves
@@ -83,7 +87,8 @@ def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Ca
     if not files:
         raise InputError(f"{choice}: no images there; expected .png, .jpg or .jpeg files named by their text")
     rows, pictures = [], []
-    for path, label in zip(files, _read_labels(root, files), strict=True):
+    labels = _read_labels(root, files)
+    for path, label in zip(progress(files), labels, strict=True):
         name = _relative(path, root)
         raw = read_bytes(path, name)
         picture = decode_image(raw, name)
@@ -103,7 +108,7 @@ def load_data(choice: str | None = None, alphabet: Alphabet | None = None) -> Ca
     notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
     manifest = manifest.iloc[kept].reset_index(drop=True)
     manifest["file"] = _short_names(manifest["file"])
-    images, resized = stack_images([pictures[i] for i in kept])
+    images, resized = stack_images([pictures[i] for i in kept], size)
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
     return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
 
@@ -124,7 +129,7 @@ def read_bytes(path: AnyPath, name: str) -> bytes:
     """Reads a file, in a folder or a zip; raises InputError if it cannot be read."""
     try:
         return path.read_bytes()
-    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: a zip with a password
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password
         raise InputError(f"{name}: cannot be read ({error}); check the file or its rights") from None
 
 
@@ -174,7 +179,7 @@ def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None
         InputError: the folder holds something already, or cannot be written.
     """
     with new_folder(folder) as part:
-        for text, image in zip(texts, images, strict=True):
+        for text, image in zip(progress(texts), images, strict=True):
             Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
 
 
@@ -185,6 +190,8 @@ def _locate(choice: str) -> AnyPath:
         return GENERATED_DIR
     if choice == "kaggle":
         return _download_kaggle()
+    if not choice:
+        raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
     try:
         path = Path(choice).expanduser()
         return path if path.is_dir() else zipfile.Path(path)

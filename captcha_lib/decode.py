@@ -2,7 +2,8 @@
 
 A path names one class for each of the T time steps; it spells a text by merging equal neighbours and dropping blanks.
 The probability of a text is the sum over all the paths that spell it (Graves et al., ICML 2006, section 3.1); it is
-exp(-ctc_loss). Every decoder searches its own way and reports this same number.
+exp(-ctc_loss). Greedy and beam report this number, whatever way they searched; exact length reports the text's share of
+the probability of all texts of that length.
 """
 
 from collections.abc import Collection
@@ -20,7 +21,7 @@ Prefix = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Reading:
-    """A text, and the probability in 0..1 that the network gives to it."""
+    """A text, and its probability in 0..1, given what was known of it: its length, its characters."""
 
     text: str
     confidence: float
@@ -44,6 +45,9 @@ def restrict(logits: torch.Tensor, alphabet: Alphabet, allowed: str) -> torch.Te
     """
     if not allowed:
         raise InputError("alphabet: it is empty; name at least one character that may occur")
+    unknown = sorted(set(allowed) - set(alphabet.characters))
+    if unknown:
+        raise InputError(f"alphabet {allowed!r}: {unknown[0]!r} is not in the alphabet {alphabet.characters!r}")
     ruled_out = torch.ones(alphabet.num_classes, dtype=torch.bool)
     ruled_out[[BLANK, *alphabet.encode(allowed).tolist()]] = False
     return logits.masked_fill(ruled_out, -torch.inf)
@@ -56,6 +60,8 @@ def decode_greedy(logits: torch.Tensor, alphabet: Alphabet) -> list[Reading]:
 
 def decode_beam(logits: torch.Tensor, alphabet: Alphabet, width: int = 16) -> list[Reading]:
     """Prefix beam search (Hannun et al., arXiv:1408.2873, algorithm 1, without a language model).
+
+    It searches only where the text of the best path has a probability of at most one half: nothing beats more.
 
     Args:
         logits: scores.
@@ -89,7 +95,7 @@ def decode_length(logits: torch.Tensor, alphabet: Alphabet, length: int, width: 
         InputError: a length that no text spelt in T steps can have.
     """
     if not 1 <= length <= logits.shape[1]:
-        raise InputError(f"length {length}: the network takes {logits.shape[1]} steps; give 1 to {logits.shape[1]}")
+        raise InputError(f"length {length}: give 1 to {logits.shape[1]}, the network's time steps, or 0 for any length")
     total = length_log_probability(logits, length)
     if total.isneginf().any():
         raise InputError(f"length {length}: no text of that length can be spelt in {logits.shape[1]} time steps")

@@ -1,9 +1,11 @@
-"""Writing without halves: a file or folder appears under its name when it is whole, or not at all."""
+"""Writing without halves: a file or folder appears under its name when it is whole, or not at all. And progress."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tqdm import tqdm
 
 from captcha_lib.config import InputError
 
@@ -45,6 +47,11 @@ def check_writable(path: Path) -> None:
             return
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
+
+
+def progress(things: Iterable) -> Iterable:
+    """The same things; on a terminal, if they take more than a second, with a bar."""
+    return tqdm(things, unit="", delay=1, leave=False, disable=None)
 
 
 def write_text(path: Path, text: str) -> None:

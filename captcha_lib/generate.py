@@ -86,16 +86,16 @@ def _background() -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def _glyph(char: str, font: Path = FONT, size: int = FONT_SIZE) -> tuple[np.ndarray, int]:
+def _glyph(char: str) -> tuple[np.ndarray, int]:
     """Draws one glyph: (its mask (H, 64) uint8 with the origin at x = 8, its advance in px).
 
     Kaptcha advances by the floor of the outline's own width plus 2 px, not by the font's advance width.
     """
-    face = ImageFont.truetype(str(font), size, layout_engine=ImageFont.Layout.BASIC)
+    face = ImageFont.truetype(str(FONT), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
     mask = Image.new("L", (64, HEIGHT))
     ImageDraw.Draw(mask).text((_MARGIN, BASELINE_Y), char, fill=255, font=face, anchor="ls")
-    outlines = FT2Font(str(font))
-    outlines.set_size(size, 72)
+    outlines = FT2Font(str(FONT))
+    outlines.set_size(FONT_SIZE, 72)
     left, _, right, _ = outlines.load_char(ord(char), flags=LoadFlags.NO_HINTING).bbox
     return np.asarray(mask), (right - left) // 64 + GLYPH_SPACING
 

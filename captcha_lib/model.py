@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from captcha_lib.alphabet import BLANK
-from captcha_lib.config import InputError
+from captcha_lib.config import Config, InputError
 
 MIN_SIDE = 16  # px; the convolutions halve the height four times, and the width twice
 
@@ -36,9 +36,9 @@ class CRNN(nn.Module):
         self,
         num_classes: int,
         height: int = 50,
-        channels: tuple[int, int, int, int] = (32, 48, 64, 96),
-        hidden: int = 128,
-        dropout: float = 0.1,
+        channels: tuple[int, int, int, int] = Config.channels,
+        hidden: int = Config.hidden,
+        dropout: float = Config.dropout,
     ) -> None:
         super().__init__()
         self.channels, self.hidden = channels, hidden

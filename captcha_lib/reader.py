@@ -11,7 +11,7 @@ import torch
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.decode import Reading, decode_greedy, decode_length, restrict
-from captcha_lib.files import replacing
+from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN
 
 FORMAT = "captcha_lib weights 1"
@@ -38,7 +38,7 @@ class Reader:
     def logits(self, images: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
         """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32 on the CPU."""
         device = next(self.model.parameters()).device
-        return torch.cat([self.model(batch.to(device)).cpu() for batch in images.split(batch_size)])
+        return torch.cat([self.model(batch.to(device)).cpu() for batch in progress(images.split(batch_size))])
 
     def read(self, images: torch.Tensor, length: int | None = None, allowed: str | None = None) -> list[Reading]:
         """Reads pictures, (N, 1, H, W) uint8 -> N readings.
@@ -79,6 +79,8 @@ class Reader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on pickles, which the next lines refuse
                 weights = torch.load(path, map_location="cpu", weights_only=True)
+        except IsADirectoryError:
+            raise InputError(f"weights {path}: this is a folder; name a file") from None
         except FileNotFoundError:
             raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
         except pickle.UnpicklingError:

@@ -35,7 +35,9 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     manifest = captchas.manifest
     official = _official_split(manifest)
     if split == "official" and official is None:
-        raise InputError(f"{captchas.source}: these images have no official split; let a seed draw one, or give a CSV")
+        raise InputError(
+            f"{captchas.source}: no official split for these images; give a CSV or let seeds draw (bench: --own-splits)"
+        )
     laid_out = bool((manifest["subset"] != "").all())
     if split == "official" or (split is None and seed is None and not laid_out):
         split = official

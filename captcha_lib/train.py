@@ -23,7 +23,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import collapse
 from captcha_lib.files import check_writable, replacing
-from captcha_lib.model import CRNN, ctc_loss, has_bfloat16
+from captcha_lib.model import CRNN, MIN_SIDE, ctc_loss, has_bfloat16
 from captcha_lib.reader import Reader
 from captcha_lib.results import describe_epoch, write_run
 
@@ -119,12 +119,7 @@ def fit(
         if checkpoint is not None:
             _save_checkpoint(checkpoint, state, identity)
         report(describe_epoch(row, config.epochs))
-    best = state.averaged.module
-    best.load_state_dict(state.best["weights"])
-    label_lengths = set(train.manifest["label"].str.len())
-    length = int(label_lengths.pop()) if len(label_lengths) == 1 else None
-    reader = Reader(best.eval(), alphabet, tuple(train.images.shape[2:]), length)
-    return reader, pd.DataFrame(state.history)
+    return _best_reader(state, train, alphabet), pd.DataFrame(state.history)
 
 
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
@@ -155,11 +150,18 @@ def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor
 def _start(model: CRNN, n: int, config: Config) -> State:
     steps = max(6, config.epochs * -(-n // config.batch_size))  # OneCycleLR divides by zero at five
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.2)
+    rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
     return State(model, averaged, optimizer, schedule, history=[], best={})
+
+
+def _best_reader(state: State, train: Captchas, alphabet: Alphabet) -> Reader:
+    model = state.averaged.module
+    model.load_state_dict(state.best["weights"])
+    lengths = set(train.manifest["label"].str.len())
+    length = int(lengths.pop()) if len(lengths) == 1 else None
+    return Reader(model.eval(), alphabet, tuple(train.images.shape[2:]), length)
 
 
 def _phase(epoch: int, config: Config) -> str:
@@ -224,7 +226,10 @@ def _keep_if_best(state: State, row: dict) -> None:
 
 
 def _check_lengths(model: CRNN, train: Captchas) -> None:
-    """CTC needs a time step for each character and a blank between equal neighbours."""
+    """CTC needs a time step for each character, and one for the blank between equal neighbours."""
+    width = train.images.shape[3]
+    if width < MIN_SIDE:
+        raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
     with torch.no_grad():
         steps = model.eval()(train.images[:1].to(next(model.parameters()).device)).shape[1]
     for file, label in zip(train.manifest["file"], train.labels, strict=True):

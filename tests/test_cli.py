@@ -17,7 +17,7 @@ from PIL import Image
 
 from captcha_lib import __main__ as cli
 from captcha_lib import data
-from captcha_lib.data import decode_image
+from captcha_lib.data import decode_image, write_captchas
 from captcha_lib.generate import generate_captchas
 from captcha_lib.reader import Reader
 
@@ -349,10 +349,11 @@ def test_labels_too_long_for_the_picture(refuse, tmp_path):
     assert names(tmp_path) == {"images"}
 
 
-def test_images_too_low_for_the_network(refuse, tmp_path):
+@pytest.mark.parametrize("size", [(200, 8), (2, 50)])
+def test_images_too_small_for_the_network(refuse, tmp_path, size):
     (tmp_path / "images").mkdir()
     for i in range(8):
-        Image.new("L", (200, 8), 30 * i).save(tmp_path / "images" / f"{i}.png")
+        Image.new("L", size, 30 * i).save(tmp_path / "images" / f"{i}.png")
     refuse("train", "--data", tmp_path / "images", "--threads", 1, "--out", tmp_path / "run")
     assert names(tmp_path) == {"images"}
 
@@ -441,15 +442,41 @@ def test_no_characters_at_all(refuse, weights, folder):
     assert "alphabet" in refuse("predict", min(folder.iterdir()), "--weights", weights, "--alphabet", "")
 
 
+def test_weights_that_are_a_folder(refuse, weights, folder):
+    assert "this is a folder" in refuse("predict", folder, "--weights", weights.parent)
+
+
 def test_no_such_device(refuse, weights, folder):
     assert "device 'abacus'" in refuse("predict", folder, "--weights", weights, "--device", "abacus")
 
 
+@pytest.mark.parametrize("seed", [-1, 10**18])
 @pytest.mark.parametrize("command", ["generate", "split", "train"])
-def test_a_seed_below_zero(refuse, folder, tmp_path, command):
+def test_a_seed_out_of_bounds(refuse, folder, tmp_path, command, seed):
     words = [] if command == "generate" else ["--data", folder]
-    assert "seed" in refuse(command, *words, "--seed", -1, "--out", tmp_path / "out")
+    assert "seed" in refuse(command, *words, "--seed", seed, "--out", tmp_path / "out")
     assert names(tmp_path) == set()
+
+
+def test_a_count_that_is_no_number(capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run("train", "--epochs", "abc")
+    assert "'abc' is no number of 1 or more" in capsys.readouterr().err
+
+
+def test_a_new_split_is_not_taken_for_the_one_of_the_weights():
+    """`evaluate` takes the split.csv beside the weights: no other command may write it."""
+    parse = cli.build_parser().parse_args
+    assert parse(["split"]).out != parse(["evaluate"]).weights.parent / "split.csv"
+
+
+def test_bench_does_not_take_over_the_runs_of_other_data(refuse, folder, tmp_path):
+    words = "bench", "--own-splits", "--seeds", 1, "--threads", 1, "--out", tmp_path / "bench"
+    assert run(*words, "--data", folder) == 0
+    assert names(tmp_path / "bench") == {"seed-0", "seeds.csv"}
+    others = tmp_path / "others"
+    write_captchas(*generate_captchas(12, seed=8), others)
+    assert "it belongs to another run" in refuse(*words, "--data", others)
 
 
 @pytest.mark.parametrize("words", ["split --split official", "train --split official", "bench"])

@@ -76,6 +76,26 @@ def test_readme_quotes_the_reference_run():
     assert f"{run['test']['exact']} of {run['test']['n']}" in text
     assert f"{run['train_seconds']:.0f} s" in text
     assert f"{run['parameters']:,}" in text
+    assert f"{(REFERENCE_DIR / 'weight.pth').stat().st_size / 1000:.0f} kB" in text
+
+
+def test_readme_begins_with_the_mean_of_five_seeds():
+    seeds = pd.read_csv(REFERENCE_DIR / "seeds.csv")
+    headline = next(line for line in readme().splitlines() if "this repository" in line)
+    assert f"**{100 * (seeds['exact'] / seeds['n']).head(5).mean():.2f} %**" in headline
+    assert f"({seeds['train_seconds'].min():.0f} to {seeds['train_seconds'].max():.0f} s over ten seeds)" in readme()
+
+
+def test_readme_quotes_both_decoders():
+    tables = [pd.read_csv(path).head(5) for path in sorted(REFERENCE_DIR.glob("seeds*.csv"))]
+    same = sum(int((table["exact"] == table["exact_best_path"]).sum()) for table in tables)
+    assert f"in {same} of {sum(map(len, tables))} of these runs" in readme().replace("\n  ", " ")
+
+
+def test_readme_quotes_what_the_reference_weights_read_of_the_generated_captchas():
+    read = pd.read_csv(REFERENCE_DIR / "generated_predictions.csv", dtype=str)
+    exact = int((read["label"] == read["text"]).sum())
+    assert f"{exact:,} of the {len(read):,} generated captchas" in readme().replace("\n  ", " ")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +110,9 @@ def test_readme_quotes_the_seeds(name, row):
     seeds = pd.read_csv(REFERENCE_DIR / f"{name}.csv").head(5)
     rates = 100 * seeds["exact"] / seeds["n"]
     quoted = next(line for line in readme().splitlines() if line.startswith(f"| {row} |"))
-    for figure in (rates.mean(), rates.min(), rates.max()):
-        assert f"{figure:.2f}" in quoted
+    first = sorted({str(seeds["first_exact_epoch"].min()), str(seeds["first_exact_epoch"].max())})
+    cells = [f"{rates.mean():.2f}", f"{rates.min():.2f}", f"{rates.max():.2f}", " to ".join(first)]
+    assert quoted == f"| {row} | 0 to 4 | " + " | ".join(cells) + " |"
 
 
 def test_links_of_the_readme_lead_somewhere():
