@@ -51,7 +51,7 @@ notebooks: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/bench
 
-# The figures of the README, measured anew: about half an hour. Give DATA=kaggle or the folder of its images.
+# The figures of the README, measured anew: about a quarter of an hour. Give DATA=kaggle or the folder of its images.
 reference: $(INSTALLED)
 	rm -rf $(OUT)/official $(OUT)/own-splits $(OUT)/generated
 	$(BIN)/python -m captcha_lib train --split official --out output/reference
