@@ -53,6 +53,7 @@ bench: $(INSTALLED)
 
 # The figures of the README, measured anew: about a quarter of an hour. Give DATA=kaggle or the folder of its images.
 reference: $(INSTALLED)
+	@[ "$(DATA)" != generated ] || { echo "error: the reference run is on the Kaggle images; give DATA=kaggle or their folder"; exit 2; }
 	rm -rf $(OUT)/official $(OUT)/own-splits $(OUT)/generated
 	$(BIN)/python -m captcha_lib train --split official --out output/reference
 	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/official

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
-from captcha_lib.files import check_writable, progress, write_text
+from captcha_lib.files import check_writable, progress, write_csv, write_text
 
 WEIGHTS = "weight.pth"
 DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
@@ -140,7 +140,7 @@ def bench(options: argparse.Namespace) -> None:
         config = replace(Config(), seed=seed)
         run(of_seed, Alphabet.of(captchas.labels), config, folder, resume=True, device=device, report=report)
     table = seeds_table(folders)
-    write_text(options.out / "seeds.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_csv(options.out / "seeds.csv", table)
     print(table.to_string(index=False))
     rate = table["exact"] / table["n"]
     print(
@@ -158,17 +158,17 @@ def evaluate(options: argparse.Namespace) -> None:
     from captcha_lib.metrics import describe, predictions_table, score
 
     reader = _load_reader(options)
-    beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
-    if options.split is None and options.seed is None and beside.exists() and options.subset != "all":
-        options.split = beside
     if options.subset == "all":
         captchas = load_data(options.data, reader.alphabet, reader.image_size)
         print(captchas.summary())
     else:
+        beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
+        if options.split is None and options.seed is None and beside.exists():
+            options.split = beside
         captchas = _load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
     predictions = predictions_table(captchas, reader.read(captchas.images, options.length, options.alphabet))
     if options.out:
-        write_text(options.out, predictions.to_csv(index=False, lineterminator="\n"))
+        write_csv(options.out, predictions)
     print(f"{options.subset}: {describe(score(predictions))}")
 
 

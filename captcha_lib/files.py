@@ -4,10 +4,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from captcha_lib.config import InputError
+
+if TYPE_CHECKING:  # the commands' --help imports this module and is not to wait for pandas
+    import pandas as pd
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
             part.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
+        raise _unwritable(path, error) from None
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def check_writable(path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=nearest, prefix=".part-"):
             return
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
+        raise _unwritable(path, error) from None
 
 
 def progress(things: Iterable) -> Iterable:
@@ -58,3 +62,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes a whole text file."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Writes a whole table, without its index and with the same line ends everywhere."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); name another place")

@@ -48,7 +48,10 @@ class Reader:
             length: characters of every text; None takes the length of the training labels, 0 lets the network decide.
             allowed: the characters that may occur; None allows the whole alphabet.
         """
-        logits = self.logits(images)
+        return self.decode(self.logits(images), length, allowed)
+
+    def decode(self, logits: torch.Tensor, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+        """The second half of `read`, for scores that are there already: (N, T, K) -> N readings."""
         if allowed is not None:
             logits = restrict(logits, self.alphabet, allowed)
         length = self.length if length is None else length

@@ -12,7 +12,7 @@ import torch
 from captcha_lib import metrics, plots
 from captcha_lib.config import Config
 from captcha_lib.data import Captchas
-from captcha_lib.files import replacing, write_text
+from captcha_lib.files import replacing, write_csv, write_text
 from captcha_lib.model import has_bfloat16
 from captcha_lib.reader import Reader
 from captcha_lib.split import write_split
@@ -31,8 +31,9 @@ def write_run(
         the predictions for the test images.
     """
     test = captchas.subset("test")
-    predictions = metrics.predictions_table(test, reader.read(test.images))
-    best_path = metrics.predictions_table(test, reader.read(test.images, length=0))
+    logits = reader.logits(test.images)
+    predictions = metrics.predictions_table(test, reader.decode(logits))
+    best_path = metrics.predictions_table(test, reader.decode(logits, length=0))
     figures = {
         "data": captchas.source,
         "test": metrics.score(predictions),
@@ -50,7 +51,7 @@ def write_run(
     write_text(out / "log.txt", "\n".join(lines) + "\n")
     with replacing(out / "loss.png") as part:
         plots.plot_history(history).savefig(part, dpi=150)
-    write_text(out / "predictions.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    write_csv(out / "predictions.csv", predictions)
     write_text(out / "environment.json", json.dumps(environment(captchas, config, device), indent=2) + "\n")
     write_text(out / "metrics.json", json.dumps(figures, indent=2) + "\n")
     return predictions

@@ -12,7 +12,7 @@ import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, InputError
 from captcha_lib.data import SUBSETS, Captchas, read_bytes
-from captcha_lib.files import new_folder, write_text
+from captcha_lib.files import new_folder, write_csv
 
 COLUMNS = ["file", "label", "sha256", "subset"]
 VAL_SHARE = TEST_SHARE = 0.125
@@ -102,7 +102,7 @@ def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Se
 
 def write_split(manifest: pd.DataFrame, csv: Path) -> None:
     """Writes the manifest's split as a CSV."""
-    write_text(csv, manifest[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    write_csv(csv, manifest[COLUMNS])
 
 
 def write_layout(captchas: Captchas, folder: Path) -> None:

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from captcha_lib.alphabet import Alphabet, count_doubles
+from captcha_lib.alphabet import BLANK, Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
-from captcha_lib.decode import collapse
+from captcha_lib.decode import decode_greedy
 from captcha_lib.files import check_writable, replacing
 from captcha_lib.model import CRNN, MIN_SIDE, ctc_loss, has_bfloat16
 from captcha_lib.reader import Reader
@@ -182,12 +182,13 @@ def _train_epoch(
     torch.manual_seed(seed)  # dropout
     chance = torch.Generator().manual_seed(seed)  # order and warps
     device = next(state.model.parameters()).device
+    bfloat16 = has_bfloat16(str(device))
     warming_up = _phase(epoch, config) == "frames"
     state.model.train()
     total = 0.0
     for rows in torch.randperm(len(images), generator=chance).split(config.batch_size):
         batch = augment(images[rows].to(device), _strength(epoch, config), chance)  # (B, 1, H, W)
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(str(device))):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = state.model(batch)  # (B, T, K)
         ctc = ctc_loss(logits, ids[rows], lengths[rows])  # (B,)
         if warming_up:
@@ -209,13 +210,12 @@ def _train_epoch(
 def _validate(model: CRNN, val: Captchas, alphabet: Alphabet) -> dict:
     reader = Reader(model.eval(), alphabet, tuple(val.images.shape[2:]), None)
     logits = reader.logits(val.images)  # (N, T, K)
-    paths = logits.argmax(-1)  # (N, T)
-    texts = [alphabet.decode(collapse(path)) for path in paths.tolist()]
+    texts = [reading.text for reading in decode_greedy(logits, alphabet)]
     return {
         "val_ctc": float(ctc_loss(logits, *alphabet.encode_batch(val.labels)).mean()),
         "val_exact": sum(text == label for text, label in zip(texts, val.labels, strict=True)),
         "val_n": len(val),
-        "blank": float((paths == 0).float().mean()),
+        "blank": float((logits.argmax(-1) == BLANK).float().mean()),
     }
 
 
