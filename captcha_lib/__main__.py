@@ -1,18 +1,24 @@
 """The same steps from a shell: `python -m captcha_lib train`, `predict` and the others."""
 
 import argparse
+import csv
+import io
 import json
 import sys
-from collections.abc import Callable
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
-from captcha_lib.files import check_writable, progress, write_csv, write_text
+from captcha_lib.files import check_writable, progress, replacing, write_csv
 
 WEIGHTS = "weight.pth"
 DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
 MAX_SEED = 2**32
+PREDICT_BATCH = 256  # files read before the next ones are opened
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 
 
@@ -75,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const=_as_json, help="a JSON list of objects")
     form.add_argument("--csv", dest="form", action="store_const", const=_as_csv, help="CSV: file,text,confidence")
+    command.add_argument("--min-confidence", type=_share, default=0.0, help="withhold less sure texts (%(default)s)")
     command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
     command.set_defaults(form=_as_table)
 
@@ -148,9 +155,9 @@ def bench(options: argparse.Namespace) -> None:
     )
 
 
-def report(line: str) -> None:
+def report(line: str, to: TextIO | None = None) -> None:
     """Prints a line of progress at once."""
-    print(line, flush=True)
+    print(line, file=to, flush=True)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -173,39 +180,59 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def predict(options: argparse.Namespace) -> None:
-    from captcha_lib.data import decode_image, read_bytes, stack_images
-
     files = [file for name in options.images for file in _image_files(Path(name))]
     reader = _load_reader(options)
-    pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in progress(files)]
-    images, resized = stack_images(pictures, reader.image_size)
-    print(*resized, sep="\n", end="\n" if resized else "", file=sys.stderr)
-    readings = reader.read(images, options.length, options.alphabet)
-    rows = [
-        {"file": str(file), "text": reading.text, "confidence": round(reading.confidence, 6)}
-        for file, reading in zip(files, readings, strict=True)
-    ]
-    text = options.form(rows)
+    counts = Counter()
+    text = options.form(_read_files(files, reader, options, counts), files)
     if options.out:
-        write_text(options.out, text)
+        with replacing(options.out) as part, part.open("w", encoding="utf-8", newline="") as out:
+            out.writelines(text)
     else:
-        sys.stdout.write(text)
+        sys.stdout.writelines(text)
+    if counts["resized"]:
+        odd, (height, width) = f"{counts['resized']} of {len(files)}", reader.image_size
+        report(f"{odd} images had another size and were resized to {width} x {height} px.", sys.stderr)
+    if counts["withheld"]:
+        said = (
+            f"{counts['withheld']} of {len(files)} texts withheld: their confidence is below {options.min_confidence}."
+        )
+        report(said, sys.stderr)
+
+
+def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: Counter) -> Iterator[dict]:
+    """Reads a batch of files at a time, so that memory does not grow with their number: one row a file."""
+    from captcha_lib.images import decode_image, fit_images, read_bytes
+
+    for start in progress(range(0, len(files), PREDICT_BATCH)):
+        batch = files[start : start + PREDICT_BATCH]
+        pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in batch]
+        counts["resized"] += sum(picture.shape != reader.image_size for picture in pictures)
+        readings = reader.read(fit_images(pictures, reader.image_size), options.length, options.alphabet)
+        for file, reading in zip(batch, readings, strict=True):
+            withheld = reading.confidence < options.min_confidence
+            counts["withheld"] += withheld
+            text = None if withheld else reading.text
+            yield {"file": str(file), "text": text, "confidence": round(reading.confidence, 6)}
+
+
+def crossval(options: argparse.Namespace) -> None:
+    from captcha_lib.data import load_data
+
+    captchas = load_data(options.data)
+    print(captchas.summary(), flush=True)
 
 
 def export(options: argparse.Namespace) -> None:
-    from captcha_lib.data import stack_images
-    from captcha_lib.decode import decode_greedy
     from captcha_lib.generate import generate_captchas
-    from captcha_lib.reader import Reader, export_onnx, onnx_logits
+    from captcha_lib.images import fit_images
+    from captcha_lib.onnx_reader import OnnxReader
+    from captcha_lib.reader import Reader, export_onnx
 
     reader = Reader.load(options.weights)
     export_onnx(reader, options.out)
     _, drawn = generate_captchas(32, seed=0)
-    images, _ = stack_images(list(drawn[:, 0].numpy()), reader.image_size)
-    torch_reads, onnx_reads = (
-        [reading.text for reading in decode_greedy(logits, reader.alphabet)]
-        for logits in (reader.logits(images), onnx_logits(options.out, images))
-    )
+    images = fit_images(list(drawn[:, 0].numpy()), reader.image_size)
+    torch_reads, onnx_reads = (one.spell(one.logits(images)) for one in (reader, OnnxReader.load(options.out)))
     same = sum(a == b for a, b in zip(torch_reads, onnx_reads, strict=True))
     print(
         f"{options.weights} exported to {options.out}; ONNX Runtime and torch agree on {same} of {len(images)} captchas"
@@ -241,6 +268,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return share
+
+
 def _check_seed(options: argparse.Namespace) -> None:
     seed = getattr(options, "seed", None)
     if seed is not None and not 0 <= seed < MAX_SEED:
@@ -269,13 +306,18 @@ def _load_split(options: argparse.Namespace, alphabet=None, size=None):
 
 
 def _load_reader(options: argparse.Namespace):
+    """The reader of a weights file; an .onnx file is read by ONNX Runtime, without torch."""
+    if options.weights.suffix == ".onnx":
+        from captcha_lib.onnx_reader import OnnxReader
+
+        return OnnxReader.load(options.weights, options.threads or 1)
     from captcha_lib.reader import Reader
 
     return Reader.load(options.weights, _prepare_machine(options))
 
 
 def _image_files(path: Path) -> list[Path]:
-    from captcha_lib.data import find_images
+    from captcha_lib.images import find_images
 
     if path.is_dir():
         files = list(find_images(path))
@@ -287,19 +329,27 @@ def _image_files(path: Path) -> list[Path]:
     return [path]
 
 
-def _as_table(rows: list[dict]) -> str:
-    wide = max(len(row["file"]) for row in rows)
-    return "".join(f"{row['file']:{wide}}  {row['text']}  {row['confidence']:.4f}\n" for row in rows)
+def _as_table(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
+    wide = max(len(str(file)) for file in files)
+    for row in rows:
+        yield f"{row['file']:{wide}}  {row['text'] or '(withheld)'}  {row['confidence']:.4f}\n"
 
 
-def _as_json(rows: list[dict]) -> str:
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+def _as_json(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
+    for i, row in enumerate(rows):
+        yield ("[\n" if i == 0 else ",\n") + textwrap.indent(json.dumps(row, indent=2, ensure_ascii=False), "  ")
+    yield "\n]\n"
 
 
-def _as_csv(rows: list[dict]) -> str:
-    import pandas as pd
-
-    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+def _as_csv(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
+    line = io.StringIO()
+    table = csv.DictWriter(line, ("file", "text", "confidence"), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow(row)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
 
 
 if __name__ == "__main__":

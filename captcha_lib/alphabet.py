@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from captcha_lib.config import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 BLANK = 0
 
@@ -46,19 +50,21 @@ class Alphabet:
         """K: the characters and the blank."""
         return len(self.characters) + 1
 
-    def encode(self, text: str) -> torch.Tensor:
+    def encode(self, text: str) -> np.ndarray:
         """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
         unknown = sorted(set(text) - set(self.characters))
         if unknown:
             raise InputError(f"text {text!r}: {unknown[0]!r} is not in the alphabet {self.characters!r}")
-        return torch.tensor([self.characters.index(c) + 1 for c in text], dtype=torch.long)
+        return np.array([self.characters.index(c) + 1 for c in text], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turns class ids into a text, (L,) -> str; blanks are left out, equal neighbours are kept."""
         return "".join(self.characters[int(i) - 1] for i in ids if int(i) != BLANK)
 
-    def encode_batch(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_batch(self, texts: list[str]) -> tuple["torch.Tensor", "torch.Tensor"]:
         """Encodes B texts for `ctc_loss`: (padded ids (B, max L) int64, lengths (B,) int64)."""
-        ids = [self.encode(text) for text in texts]
+        import torch  # here, because only training needs it: reading with ONNX Runtime does not wait for it
+
+        ids = [torch.from_numpy(self.encode(text)) for text in texts]
         padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=BLANK)
         return padded, torch.tensor([len(i) for i in ids])

@@ -6,9 +6,7 @@ The data is chosen in words and never guessed: "generated", "kaggle", or the pat
 import hashlib
 import io
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,18 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torchvision.transforms.v2.functional import resize
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import GENERATED_DIR, InputError, data_choice
 from captcha_lib.files import new_folder, progress
 from captcha_lib.generate import generate_captchas
+from captcha_lib.images import AnyPath, decode_image, find_images, fit_images, read_bytes
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
-SUFFIXES = (".png", ".jpg", ".jpeg")
 SUBSETS = ("train", "val", "test")
 GENERATED_COUNT, GENERATED_SEED = 1070, 0
-AnyPath = Path | zipfile.Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,10 @@ class Captchas:
 
     def subset(self, name: str) -> "Captchas":
         """The images of one subset: "train", "val" or "test"."""
-        rows = np.flatnonzero(self.manifest["subset"] == name)
+        return self.rows(np.flatnonzero(self.manifest["subset"] == name))
+
+    def rows(self, rows: np.ndarray) -> "Captchas":
+        """The images of the given rows, in their order."""
         manifest = self.manifest.iloc[rows].reset_index(drop=True)
         return replace(self, manifest=manifest, images=self.images[rows], paths=[self.paths[i] for i in rows])
 
@@ -113,44 +112,28 @@ def load_data(
     return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
 
 
-def find_images(folder: AnyPath) -> Iterator[AnyPath]:
-    """All the image files under a folder, in a fixed order: a folder's own files first, by name, then its folders."""
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    for entry in entries:
-        # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
-        if entry.is_file() and entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._"):
-            yield entry
-    for entry in entries:
-        if entry.is_dir() and not entry.name.startswith((".", "__")):
-            yield from find_images(entry)
+def generated_captchas(n: int, seed: int) -> Captchas:
+    """Draws `n` labelled captchas that lie in no file; their checksums are those of their pixels."""
+    texts, images = generate_captchas(n, seed)
+    rows = [
+        {"file": f"{text}.png", "label": text, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
+        for text, image in zip(texts, images, strict=True)
+    ]
+    manifest = pd.DataFrame(rows).assign(width=images.shape[3], height=images.shape[2], subset="")
+    return Captchas("generated", manifest, images, [Path(file) for file in manifest["file"]])
 
 
-def read_bytes(path: AnyPath, name: str) -> bytes:
-    """Reads a file, in a folder or a zip; raises InputError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password
-        raise InputError(f"{name}: cannot be read ({error}); check the file or its rights") from None
-
-
-def decode_image(raw: bytes, name: str) -> np.ndarray:
-    """Turns an image file's bytes into grey pixels (H, W) uint8; transparent parts are seen on white.
+def concatenate(one: Captchas, two: Captchas) -> Captchas:
+    """The images of both, in this order.
 
     Raises:
-        InputError: the bytes are no image, or the image is cut off.
+        InputError: they have different sizes.
     """
-    try:
-        with Image.open(io.BytesIO(raw)) as image:
-            image.load()
-            if image.mode.startswith("I"):  # 16 bits a pixel, which "L" would clip instead of scale
-                return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("L"))
-    except Image.UnidentifiedImageError:
-        raise InputError(f"{name}: this is no image; remove it or save it as PNG or JPEG") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: the image is damaged or cut off ({error}); get it again or remove it") from None
+    sizes = [tuple(captchas.images.shape[:1:-1]) for captchas in (one, two)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"{one.source}: images of {sizes[0]} px do not go with {two.source} ones of {sizes[1]} px")
+    manifest = pd.concat([one.manifest, two.manifest], ignore_index=True)
+    return replace(one, manifest=manifest, images=torch.cat([one.images, two.images]), paths=one.paths + two.paths)
 
 
 def stack_images(pictures: list[np.ndarray], size: tuple[int, int] | None = None) -> tuple[torch.Tensor, list[str]]:
@@ -166,10 +149,8 @@ def stack_images(pictures: list[np.ndarray], size: tuple[int, int] | None = None
     size = size or Counter(p.shape for p in pictures).most_common(1)[0][0]
     height, width = size
     odd = sum(p.shape != size for p in pictures)
-    tensors = [torch.from_numpy(np.array(p))[None] for p in pictures]  # (1, H, W)
-    fitted = [t if t.shape[1:] == size else resize(t, list(size), antialias=True) for t in tensors]
     notes = [f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px."]
-    return torch.stack(fitted), notes if odd else []
+    return torch.from_numpy(fit_images(pictures, size)), notes if odd else []
 
 
 def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:

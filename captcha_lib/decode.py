@@ -4,19 +4,21 @@ A path names one class for each of the T time steps; it spells a text by merging
 The probability of a text is the sum over all the paths that spell it (Graves et al., ICML 2006, section 3.1); it is
 exp(-ctc_loss). Greedy and beam report this number, whatever way they searched; exact length reports the text's share of
 the probability of all texts of that length.
+
+Scores are arrays or tensors on the CPU. Everything here is NumPy, so that reading with ONNX Runtime needs no torch.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import ArrayLike
+from scipy.special import expit, log_softmax, logit
 
 from captcha_lib.alphabet import BLANK, Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.model import ctc_loss
 
 Prefix = tuple[int, ...]
+_HALF = np.log(0.5)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Span:
     probability: float
 
 
-def restrict(logits: torch.Tensor, alphabet: Alphabet, allowed: str) -> torch.Tensor:
+def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
     """Rules out every character that is not in `allowed`, (..., K) -> (..., K); probabilities then sum to 1 without it.
 
     Raises:
@@ -48,17 +50,19 @@ def restrict(logits: torch.Tensor, alphabet: Alphabet, allowed: str) -> torch.Te
     unknown = sorted(set(allowed) - set(alphabet.characters))
     if unknown:
         raise InputError(f"alphabet {allowed!r}: {unknown[0]!r} is not in the alphabet {alphabet.characters!r}")
-    ruled_out = torch.ones(alphabet.num_classes, dtype=torch.bool)
-    ruled_out[[BLANK, *alphabet.encode(allowed).tolist()]] = False
-    return logits.masked_fill(ruled_out, -torch.inf)
+    ruled_out = np.ones(alphabet.num_classes, dtype=bool)
+    ruled_out[[BLANK, *alphabet.encode(allowed)]] = False
+    return np.where(ruled_out, -np.inf, np.asarray(logits))
 
 
-def decode_greedy(logits: torch.Tensor, alphabet: Alphabet) -> list[Reading]:
+def decode_greedy(logits: ArrayLike, alphabet: Alphabet) -> list[Reading]:
     """Takes the likeliest class of every time step, merges equal neighbours, drops blanks: (B, T, K) -> B readings."""
-    return _likeliest(logits, _best_paths(logits), alphabet)
+    log_probs = log_probabilities(logits)
+    ids = _best_texts(log_probs)
+    return _readings(ids, text_log_probability(log_probs, ids), alphabet)
 
 
-def decode_beam(logits: torch.Tensor, alphabet: Alphabet, width: int = 16) -> list[Reading]:
+def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[Reading]:
     """Prefix beam search (Hannun et al., arXiv:1408.2873, algorithm 1, without a language model).
 
     It searches only where the text of the best path has a probability of at most one half: nothing beats more.
@@ -71,15 +75,16 @@ def decode_beam(logits: torch.Tensor, alphabet: Alphabet, width: int = 16) -> li
     Shape:
         (B, T, K) -> B readings.
     """
-    readings = decode_greedy(logits, alphabet)
-    unsure = _unsure(readings)
-    # the greedy text competes, too: a narrow beam may have lost it
-    greedy = [tuple(alphabet.encode(readings[i].text).tolist()) for i in unsure]
-    texts = [{*_search(probs, width, None), text} for probs, text in zip(_probs(logits[unsure]), greedy, strict=True)]
-    return _replaced(readings, unsure, _likeliest(logits[unsure], texts, alphabet))
+    log_probs = log_probabilities(logits)
+    ids = _best_texts(log_probs)
+    log_p = text_log_probability(log_probs, ids)
+    for i in np.flatnonzero(log_p <= _HALF):
+        # the greedy text competes, too: a narrow beam may have lost it
+        ids[i], log_p[i] = _likeliest(log_probs[i], [*_search(np.exp(log_probs[i]), width, None), ids[i]])
+    return _readings(ids, log_p, alphabet)
 
 
-def decode_length(logits: torch.Tensor, alphabet: Alphabet, length: int, width: int = 8) -> list[Reading]:
+def decode_length(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 8) -> list[Reading]:
     """The likeliest text of exactly `length` characters; its confidence is its share of all the texts of that length.
 
     Args:
@@ -94,33 +99,70 @@ def decode_length(logits: torch.Tensor, alphabet: Alphabet, length: int, width: 
     Raises:
         InputError: a length that no text spelt in T steps can have.
     """
-    if not 1 <= length <= logits.shape[1]:
-        raise InputError(f"length {length}: give 1 to {logits.shape[1]}, the network's time steps, or 0 for any length")
-    total = length_log_probability(logits, length)
-    if total.isneginf().any():
-        raise InputError(f"length {length}: no text of that length can be spelt in {logits.shape[1]} time steps")
-    readings = _likeliest(logits, _best_paths(logits), alphabet, total)
-    unsure = sorted({*_unsure(readings), *(i for i, reading in enumerate(readings) if len(reading.text) != length)})
-    texts = [_search(probs, width, length) for probs in _probs(logits[unsure])]
-    return _replaced(readings, unsure, _likeliest(logits[unsure], texts, alphabet, total[unsure]))
+    log_probs = log_probabilities(logits)
+    total = _checked_total(log_probs, length)
+    ids = _best_texts(log_probs)
+    log_p = _search_the_unsure(log_probs, ids, np.arange(len(ids)), total, length, width)
+    return _readings(ids, log_p - total, alphabet)
 
 
-def length_log_probability(logits: torch.Tensor, length: int) -> torch.Tensor:
-    """The log-probability that a path spells any text of exactly `length` characters: (B, T, K) -> (B,) float64.
+def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
+    """The text of the likeliest path among those that spell `length` characters, 0 for any number.
 
-    Paths are counted by how many characters they have spelt, 0..L, and by the class that they are on.
+    It is quicker than the decoders above, since it looks at paths instead of texts and gives no confidence. Where the
+    best path of all has the right length, which is nearly always, that is the answer.
+
+    Shape:
+        (B, T, K) -> B texts.
+
+    Raises:
+        InputError: a length that no text spelt in T steps can have.
     """
-    log_probs = logits.double().log_softmax(-1)
-    batch, steps, classes = log_probs.shape
-    ways = torch.full((batch, length + 1, classes), -torch.inf, dtype=torch.float64)
-    ways[:, 0, BLANK] = 0
-    for t in range(steps):
-        arrived = torch.full_like(ways, -torch.inf)
-        arrived[:, 1:] = _from_other_classes(ways[:, :-1])
-        stayed = ways.logaddexp(arrived)
-        stayed[:, :, BLANK] = ways.logsumexp(-1)  # to the blank from anywhere, nothing new is spelt
-        ways = stayed + log_probs[:, t, None, :]
-    return ways[:, length].logsumexp(-1)
+    logits = np.asarray(logits)
+    ids = _best_texts(logits)
+    if length:
+        for i in [i for i, text in enumerate(ids) if len(text) != length]:
+            _check_length(length, logits.shape[1])
+            ids[i] = _best_text_of_length(log_probabilities(logits[i]), length)
+    return [alphabet.decode(text) for text in ids]
+
+
+def log_probabilities(logits: ArrayLike) -> np.ndarray:
+    """Scores to log-probabilities in double precision, (..., K) -> (..., K)."""
+    return log_softmax(np.asarray(logits).astype(np.float64), axis=-1)
+
+
+def text_log_probability(log_probs: np.ndarray, ids: list[Prefix]) -> np.ndarray:
+    """The log-probability of one text a picture, by the forward algorithm (Graves et al. 2006, equations 6 to 8).
+
+    It is -ctc_loss of `model`, without torch; -inf where T steps are too few for the text.
+
+    Shape:
+        log-probabilities (B, T, K) and B texts as class ids -> (B,) float64.
+    """
+    batch, steps, _ = log_probs.shape
+    lengths = np.array([len(text) for text in ids], dtype=int)
+    states = np.full((batch, 2 * max(lengths, default=0) + 1), BLANK)  # (B, S): blank at every even place
+    for i, text in enumerate(ids):
+        states[i, 1 : 2 * len(text) : 2] = text
+    may_skip = np.zeros(states.shape, dtype=bool)  # over a blank, unless it parts two equal characters
+    may_skip[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]
+    emitted = np.take_along_axis(log_probs, np.broadcast_to(states[:, None], (batch, steps, states.shape[1])), 2)
+    alpha = np.full(states.shape, -np.inf)  # (B, S)
+    alpha[:, :2] = emitted[:, 0, :2]
+    for t in range(1, steps):
+        moved = alpha.copy()
+        moved[:, 1:] = np.logaddexp(alpha[:, 1:], alpha[:, :-1])
+        moved[:, 2:] = np.logaddexp(moved[:, 2:], np.where(may_skip[:, 2:], alpha[:, :-2], -np.inf))
+        alpha = moved + emitted[:, t]
+    last = alpha[np.arange(batch), 2 * lengths]
+    before = alpha[np.arange(batch), np.maximum(2 * lengths - 1, 0)]
+    return np.where(lengths > 0, np.logaddexp(last, before), last)
+
+
+def length_log_probability(logits: ArrayLike, length: int) -> np.ndarray:
+    """The log-probability that a path spells any text of exactly `length` characters: (B, T, K) -> (B,) float64."""
+    return _length_log_probability(log_probabilities(logits), length)
 
 
 def collapse(path: list[int]) -> Prefix:
@@ -128,7 +170,7 @@ def collapse(path: list[int]) -> Prefix:
     return tuple(k for k, before in zip(path, [BLANK, *path], strict=False) if k not in (before, BLANK))
 
 
-def align(logits: torch.Tensor, text: str, alphabet: Alphabet) -> list[Span]:
+def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
     """The time steps that spelt each character, on the likeliest path that spells `text` (Viterbi).
 
     Args:
@@ -139,14 +181,14 @@ def align(logits: torch.Tensor, text: str, alphabet: Alphabet) -> list[Span]:
     Raises:
         InputError: T is too short for the text.
     """
-    log_probs = logits.detach().double().log_softmax(-1)  # (T, K)
+    log_probs = log_probabilities(logits)  # (T, K)
     ids = alphabet.encode(text).tolist()
     states = [BLANK] + [k for i in ids for k in (i, BLANK)]  # (2L + 1,), blank at every even place
     steps_back = [
         [0, 1, 2] if s >= 2 and k != BLANK and k != states[s - 2] else [0, 1] if s else [0]
         for s, k in enumerate(states)
     ]
-    scores = log_probs.numpy()[:, states]  # (T, 2L + 1)
+    scores = log_probs[:, states]  # (T, 2L + 1)
     best = np.full(len(states), -np.inf)
     best[:2] = scores[0, :2]
     came_from = []
@@ -162,11 +204,141 @@ def align(logits: torch.Tensor, text: str, alphabet: Alphabet) -> list[Span]:
         path.append(path[-1] - step[path[-1]])
     path.reverse()
     steps_of = [[t for t, s in enumerate(path) if s == 2 * i + 1] for i in range(len(ids))]
-    return [_span(char, steps, log_probs[:, k].exp()) for char, steps, k in zip(text, steps_of, ids, strict=True)]
+    return [_span(char, steps, np.exp(log_probs[:, k])) for char, steps, k in zip(text, steps_of, ids, strict=True)]
 
 
-def _span(char: str, steps: list[int], probs: torch.Tensor) -> Span:
+class Decoder:
+    """The second half of every reader: from scores to readings, by what the reader knows of the texts.
+
+    Attributes:
+        alphabet: the characters of the classes.
+        length: the length of all the texts, or None if they have several.
+        temperature: what the confidences' log-odds are divided by, so that they tell how often a reading is right.
+    """
+
+    alphabet: Alphabet
+    length: int | None
+    temperature: float
+
+    def decode(self, logits: ArrayLike, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+        """Scores (N, T, K) -> N readings with calibrated confidences.
+
+        Args:
+            logits: scores.
+            length: characters of every text; None takes the reader's own length, 0 lets the network decide.
+            allowed: the characters that may occur; None allows the whole alphabet.
+        """
+        logits, length = self._given(logits, length, allowed)
+        readings = decode_length(logits, self.alphabet, length) if length else decode_greedy(logits, self.alphabet)
+        return [Reading(r.text, float(scale_confidence(r.confidence, self.temperature))) for r in readings]
+
+    def spell(self, logits: ArrayLike, length: int | None = None, allowed: str | None = None) -> list[str]:
+        """Scores (N, T, K) -> N texts, by their likeliest paths: quicker than `decode`, without confidences."""
+        logits, length = self._given(logits, length, allowed)
+        return spell(logits, self.alphabet, length)
+
+    def _given(self, logits: ArrayLike, length: int | None, allowed: str | None) -> tuple[ArrayLike, int]:
+        if allowed is not None:
+            logits = restrict(logits, self.alphabet, allowed)
+        return logits, (self.length or 0) if length is None else length
+
+
+def scale_confidence(confidence: ArrayLike, temperature: float) -> np.ndarray:
+    """Divides the log-odds of probabilities by the temperature (Guo et al., ICML 2017, section 4.2; two classes)."""
+    return expit(logit(confidence) / temperature)
+
+
+def _span(char: str, steps: list[int], probs: np.ndarray) -> Span:
     return Span(char, steps[0], steps[-1], float(probs[steps].mean()))
+
+
+def _best_texts(scores: np.ndarray) -> list[Prefix]:
+    """What the best paths spell: (B, T, K) -> B texts as class ids."""
+    return [collapse(path) for path in scores.argmax(-1).tolist()]
+
+
+def _best_text_of_length(log_probs: np.ndarray, length: int) -> Prefix:
+    """What the likeliest path with `length` characters spells, (T, K) -> class ids (Viterbi).
+
+    A state of the search is the number of characters spelt so far, 0..L, and the class that the path is on.
+    """
+    counts, classes = length + 1, log_probs.shape[1]
+    own = np.arange(classes)
+    scores = np.full((counts, classes), -np.inf)
+    scores[0, BLANK] = 0
+    came_from = []  # for each step, the state (count * K + class) before each state
+    for frame in log_probs:
+        origin = np.arange(scores.size).reshape(scores.shape)  # staying where it is
+        best = scores.argmax(-1)  # (L + 1,)
+        others = scores.copy()
+        others[np.arange(counts), best] = -np.inf
+        # a new character may follow any class but itself: the best one, or the second where that is the character
+        before = np.where(own == best[:, None], others.argmax(-1)[:, None], best[:, None])[:-1]  # (L, K)
+        arrived = np.take_along_axis(scores[:-1], before, -1)
+        is_new = arrived > scores[1:]
+        is_new[:, BLANK] = False
+        moved = scores.copy()
+        moved[1:][is_new] = arrived[is_new]
+        origin[1:][is_new] = (np.arange(length)[:, None] * classes + before)[is_new]
+        moved[:, BLANK], origin[:, BLANK] = scores.max(-1), np.arange(counts) * classes + best
+        scores = moved + frame
+        came_from.append(origin.ravel())
+    state = length * classes + int(scores[length].argmax())
+    if np.isneginf(scores[length].max()):
+        raise _unspellable(length, len(log_probs))
+    path = []
+    for origin in reversed(came_from):
+        path.append(state % classes)
+        state = origin[state]
+    return collapse(path[::-1])
+
+
+def _readings(ids: list[Prefix], log_p: np.ndarray, alphabet: Alphabet) -> list[Reading]:
+    confidences = np.exp(np.minimum(log_p, 0))
+    return [Reading(alphabet.decode(text), float(p)) for text, p in zip(ids, confidences, strict=True)]
+
+
+def _checked_total(log_probs: np.ndarray, length: int) -> np.ndarray:
+    """The log-probability of all texts of that length, (B, T, K) -> (B,); raises InputError where there are none."""
+    steps = log_probs.shape[1]
+    _check_length(length, steps)
+    total = _length_log_probability(log_probs, length)
+    if np.isneginf(total).any():
+        raise _unspellable(length, steps)
+    return total
+
+
+def _check_length(length: int, steps: int) -> None:
+    if not 1 <= length <= steps:
+        raise InputError(f"length {length}: give 1 to {steps}, the network's time steps, or 0 for any length")
+
+
+def _unspellable(length: int, steps: int) -> InputError:
+    return InputError(f"length {length}: no text of that length can be spelt in {steps} time steps")
+
+
+def _search_the_unsure(
+    log_probs: np.ndarray, ids: list[Prefix], rows: np.ndarray, total: np.ndarray, length: int, width: int
+) -> np.ndarray:
+    """Replaces in `ids` the texts of the given rows that have another length or could be beaten.
+
+    `total` is the log-probability of all texts of that length; a text with more than half of it is the likeliest.
+
+    Returns:
+        the log-probabilities of the rows' texts, (len(rows),).
+    """
+    log_p = text_log_probability(log_probs[rows], [ids[i] for i in rows])
+    for place, i in enumerate(rows):
+        if len(ids[i]) != length or log_p[place] - total[place] <= _HALF:
+            ids[i], log_p[place] = _likeliest(log_probs[i], _search(np.exp(log_probs[i]), width, length))
+    return log_p
+
+
+def _likeliest(log_probs: np.ndarray, candidates: list[Prefix]) -> tuple[Prefix, float]:
+    """Ranks the candidates of one picture (T, K) by their exact probability."""
+    log_p = text_log_probability(np.broadcast_to(log_probs, (len(candidates), *log_probs.shape)), candidates)
+    best = int(log_p.argmax())
+    return candidates[best], log_p[best]
 
 
 def _search(probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
@@ -197,48 +369,38 @@ def _search(probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
     return [prefix for prefix in beams if length is None or len(prefix) == length]
 
 
-def _likeliest(
-    logits: torch.Tensor, texts: list[Collection[Prefix]], alphabet: Alphabet, total: torch.Tensor | None = None
-) -> list[Reading]:
-    """Ranks the candidates of each picture by their exact probability: (B, T, K) and B collections -> B readings.
+def _length_log_probability(log_probs: np.ndarray, length: int) -> np.ndarray:
+    """Paths are counted by how many characters they have spelt, 0..L, and by the class that they are on.
 
-    `total` (B,) is the log-probability of what is taken as given; confidences are shares of it.
+    The paths of each number of characters have a scale of their own, for a sure network gives some numbers less
+    probability than a double can hold.
     """
-    owner = torch.tensor([i for i, candidates in enumerate(texts) for _ in candidates], dtype=torch.long)
-    flat = [torch.tensor(ids, dtype=torch.long) for candidates in texts for ids in candidates]
-    if not flat:
-        return []
-    padded = torch.nn.utils.rnn.pad_sequence([*flat, torch.zeros(1, dtype=torch.long)], batch_first=True)[:-1]
-    log_p = -ctc_loss(logits.detach()[owner].double(), padded, torch.tensor([len(ids) for ids in flat]))
-    if total is not None:
-        log_p = log_p - total[owner]
-    readings = []
-    for i in range(len(texts)):
-        mine = (owner == i).nonzero()[:, 0]
-        best = mine[log_p[mine].argmax()]
-        readings.append(Reading(alphabet.decode(flat[best].tolist()), float(log_p[best].clamp(max=0).exp())))
-    return readings
+    batch, steps, classes = log_probs.shape
+    probs = np.exp(log_probs)
+    ways = np.zeros((batch, length + 1, classes))  # relative to the scale
+    ways[:, 0, BLANK] = 1
+    scale = np.full((batch, length + 1), -np.inf)  # log
+    scale[:, 0] = 0
+    for t in range(steps):
+        scale_before = np.roll(scale, 1, axis=1)
+        scale_before[:, 0] = -np.inf
+        top = np.maximum(scale, scale_before)
+        base = np.where(np.isneginf(top), 0, top)
+        stay, come = np.exp(scale - base)[..., None], np.exp(scale_before - base)[..., None]
+        moved = ways * stay
+        moved[:, 1:] += _sum_of_others(ways[:, :-1]) * come[:, 1:]
+        moved[:, :, BLANK] = ways.sum(-1) * stay[..., 0]  # to the blank from anywhere, nothing new is spelt
+        moved *= probs[:, t, None, :]
+        mass = moved.sum(-1)
+        with np.errstate(divide="ignore"):
+            scale = base + np.log(mass)
+        ways = moved / np.where(mass > 0, mass, 1)[..., None]
+    return scale[:, length]
 
 
-def _best_paths(logits: torch.Tensor) -> list[list[Prefix]]:
-    return [[collapse(path)] for path in logits.argmax(-1).tolist()]
-
-
-def _probs(logits: torch.Tensor) -> np.ndarray:
-    return logits.detach().double().softmax(-1).numpy()
-
-
-def _unsure(readings: list[Reading]) -> list[int]:
-    """The readings that another text could beat: a probability over one half leaves no room for a likelier one."""
-    return [i for i, reading in enumerate(readings) if reading.confidence <= 0.5]
-
-
-def _replaced(readings: list[Reading], rows: list[int], better: list[Reading]) -> list[Reading]:
-    better_of = dict(zip(rows, better, strict=True))
-    return [better_of.get(i, reading) for i, reading in enumerate(readings)]
-
-
-def _from_other_classes(ways: torch.Tensor) -> torch.Tensor:
-    """The log-sum over all classes but the own one, in the last dimension: (..., K) -> (..., K)."""
-    own = torch.eye(ways.shape[-1], dtype=torch.bool)
-    return ways[..., None, :].expand(*ways.shape, ways.shape[-1]).masked_fill(own, -torch.inf).logsumexp(-1)
+def _sum_of_others(ways: np.ndarray) -> np.ndarray:
+    """The sum over all classes but the own one, (..., K) -> (..., K); without subtraction, which would lose digits."""
+    before, after = np.zeros_like(ways), np.zeros_like(ways)
+    np.cumsum(ways[..., :-1], axis=-1, out=before[..., 1:])
+    np.cumsum(ways[..., :0:-1], axis=-1, out=after[..., -2::-1])
+    return before + after

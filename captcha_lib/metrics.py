@@ -6,6 +6,9 @@ Everything is computed from the predictions table: file, label, text, confidence
 import jiwer
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import log_expit, logit
 from scipy.stats import binomtest
 
 from captcha_lib.data import Captchas
@@ -117,6 +120,50 @@ def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 def calibration_error(table: pd.DataFrame) -> float:
     """Expected calibration error: the mean gap of confidence and correctness, weighted by the bins' counts."""
     return float((table["n"] * (table["right"] / table["n"] - table["confidence"]).abs()).sum() / table["n"].sum())
+
+
+def fit_temperature(confidence: ArrayLike, right: ArrayLike) -> float:
+    """The temperature that makes confidences as large as readings are often right (Guo et al., ICML 2017, section 4.2).
+
+    It minimises the negative log-likelihood of right and wrong under the scaled confidences. The targets are those of
+    Platt (1999), a little inside 0 and 1, so that readings which are all right do not ask for endless confidence.
+
+    Args:
+        confidence: (N,), probabilities that are not scaled yet.
+        right: (N,), whether each reading is right.
+
+    Returns:
+        what to divide the log-odds by, between 0.1 and 10; see `decode.scale_confidence`.
+    """
+    right = np.asarray(right, dtype=bool)
+    odds = logit(np.clip(np.asarray(confidence, dtype=np.float64), 1e-12, 1 - 1e-12))
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def loss(log_temperature: float) -> float:
+        scaled = odds * np.exp(-log_temperature)
+        return float(-(target * log_expit(scaled) + (1 - target) * log_expit(-scaled)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
+
+
+def risk_coverage(predictions: pd.DataFrame) -> pd.DataFrame:
+    """What is left when the least confident readings are withheld (El-Yaniv and Wiener, JMLR 2010).
+
+    Returns:
+        one row a confidence, largest first: confidence, coverage (share read so far), wrong (count so far) and
+        exact_rate. Equally confident readings are kept or withheld together: they share the row of the last of them.
+    """
+    table = predictions.sort_values("confidence", ascending=False, kind="stable")
+    wrong = (table["label"] != table["text"]).cumsum().to_numpy()
+    n = np.arange(1, len(table) + 1)
+    curve = table[["confidence"]].assign(coverage=n / len(table), wrong=wrong, exact_rate=1 - wrong / n)
+    return curve.groupby("confidence", sort=False).tail(1).reset_index(drop=True)
+
+
+def coverage_at(predictions: pd.DataFrame, exact_rate: float) -> float:
+    """The largest share of readings that can be kept while at least `exact_rate` of them are right; 0 if none can."""
+    curve = risk_coverage(predictions)
+    return float(curve.loc[curve["exact_rate"] >= exact_rate, "coverage"].to_numpy().max(initial=0.0))
 
 
 def _align(labels: list[str], texts: list[str]) -> jiwer.CharacterOutput:

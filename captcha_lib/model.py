@@ -18,12 +18,14 @@ MIN_SIDE = 16  # px; the convolutions halve the height four times, and the width
 class CRNN(nn.Module):
     """Reads a grey picture as a sequence of T columns, each with a score for every class.
 
+    As in Shi et al., the last convolution spans all the rows that are left and so makes columns of the feature map.
+
     Args:
         num_classes: K, the characters and the blank.
         height: H of the pictures in px.
-        channels: output channels of the four convolutions.
+        channels: output channels of the first three convolutions.
         hidden: features of one column, and twice the size of each LSTM direction.
-        dropout: share of column features dropped in training, before and after the LSTM.
+        dropout: share of the LSTM's features dropped in training.
 
     Shape:
         (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 4: 50 for the 200 px of a Kaggle captcha.
@@ -36,7 +38,7 @@ class CRNN(nn.Module):
         self,
         num_classes: int,
         height: int = 50,
-        channels: tuple[int, int, int, int] = Config.channels,
+        channels: tuple[int, int, int] = Config.channels,
         hidden: int = Config.hidden,
         dropout: float = Config.dropout,
     ) -> None:
@@ -44,25 +46,26 @@ class CRNN(nn.Module):
         self.channels, self.hidden = channels, hidden
         if height < MIN_SIDE:
             raise InputError(f"images {height} px high are too low for the network; it needs {MIN_SIDE} px")
-        c1, c2, c3, c4 = channels
+        c1, c2, c3 = channels
         self.convolutions = nn.Sequential(
-            nn.Conv2d(1, c1, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(c1), nn.ReLU(),
-            nn.Conv2d(c1, c2, 3, padding=1, bias=False), nn.BatchNorm2d(c2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, c1, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(c1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(c1, c2, 3, padding=1, bias=False), nn.BatchNorm2d(c2), nn.ReLU(), nn.MaxPool2d((2, 1)),
             nn.Conv2d(c2, c3, 3, padding=1, bias=False), nn.BatchNorm2d(c3), nn.ReLU(), nn.MaxPool2d((2, 1)),
-            nn.Conv2d(c3, c4, 3, padding=1, bias=False), nn.BatchNorm2d(c4), nn.ReLU(), nn.MaxPool2d((2, 1)),
         )  # fmt: skip
-        with torch.no_grad():  # one dummy picture gives the size of a column, instead of arithmetic
-            _, c, h, _ = self.convolutions.eval()(torch.zeros(1, 1, height, 64)).shape
+        with torch.no_grad():  # one dummy picture gives the rows that are left, instead of arithmetic
+            rows = self.convolutions.eval()(torch.zeros(1, 1, height, 64)).shape[2]
         self.convolutions.train()
-        self.columns = nn.Sequential(nn.Dropout(dropout), nn.Linear(c * h, hidden), nn.ReLU())
+        self.columns = nn.Sequential(
+            nn.Conv2d(c3, hidden, (rows, 3), padding=(0, 1), bias=False), nn.BatchNorm2d(hidden), nn.ReLU()
+        )
         self.lstm = nn.LSTM(hidden, hidden // 2, bidirectional=True, batch_first=True)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = 1 - images.float() / 255  # (B, 1, H, W), ink is 1
         x = self.convolutions(x)  # (B, C, H/16, T)
-        x = x.permute(0, 3, 1, 2).flatten(2)  # (B, T, C * H/16)
-        x = self.columns(x)  # (B, T, hidden)
+        x = self.columns(x)  # (B, hidden, 1, T)
+        x = x.squeeze(2).transpose(1, 2)  # (B, T, hidden)
         x, _ = self.lstm(x)  # (B, T, hidden)
         return self.classify(x).float()  # (B, T, K)
 

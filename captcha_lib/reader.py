@@ -6,20 +6,21 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.decode import Reading, decode_greedy, decode_length, restrict
+from captcha_lib.decode import Decoder, Reading
 from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN
 
-FORMAT = "captcha_lib weights 1"
-KEYS = {"format", "state", "alphabet", "image_size", "length", "channels", "hidden"}
+FORMAT = "captcha_lib weights 2"
+KEYS = {"format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"}
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(Decoder):
     """A trained network and what is needed to use it.
 
     Attributes:
@@ -27,20 +28,25 @@ class Reader:
         alphabet: the characters of its classes.
         image_size: (H, W) of the pictures it was trained on, in px.
         length: the length of all its training labels, or None if they had several.
+        temperature: see `Decoder`; fitted on validation images.
     """
 
     model: CRNN
     alphabet: Alphabet
     image_size: tuple[int, int]
     length: int | None
+    temperature: float = 1.0
 
     @torch.no_grad()
-    def logits(self, images: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+    def logits(self, images: torch.Tensor | np.ndarray, batch_size: int = 64) -> torch.Tensor:
         """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32 on the CPU."""
         device = next(self.model.parameters()).device
-        return torch.cat([self.model(batch.to(device)).cpu() for batch in progress(images.split(batch_size))])
+        batches = torch.as_tensor(images).split(batch_size)
+        return torch.cat([self.model(batch.to(device)).cpu() for batch in progress(batches)])
 
-    def read(self, images: torch.Tensor, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+    def read(
+        self, images: torch.Tensor | np.ndarray, length: int | None = None, allowed: str | None = None
+    ) -> list[Reading]:
         """Reads pictures, (N, 1, H, W) uint8 -> N readings.
 
         Args:
@@ -50,21 +56,15 @@ class Reader:
         """
         return self.decode(self.logits(images), length, allowed)
 
-    def decode(self, logits: torch.Tensor, length: int | None = None, allowed: str | None = None) -> list[Reading]:
-        """The second half of `read`, for scores that are there already: (N, T, K) -> N readings."""
-        if allowed is not None:
-            logits = restrict(logits, self.alphabet, allowed)
-        length = self.length if length is None else length
-        return decode_length(logits, self.alphabet, length) if length else decode_greedy(logits, self.alphabet)
-
     def save(self, path: Path) -> None:
-        """Writes a weights file: a dict of tensors and plain values, no code."""
+        """Writes a weights file: a dict of tensors, matrices in half precision, and plain values; no code."""
         weights = {
             "format": FORMAT,
-            "state": {name: tensor.cpu() for name, tensor in self.model.state_dict().items()},
+            "state": {name: _stored(tensor.cpu()) for name, tensor in self.model.state_dict().items()},
             "alphabet": self.alphabet.characters,
             "image_size": list(self.image_size),
             "length": self.length,
+            "temperature": self.temperature,
             "channels": list(self.model.channels),
             "hidden": self.model.hidden,
         }
@@ -96,6 +96,7 @@ class Reader:
             or set(weights) != KEYS
             or weights["format"] != FORMAT
             or type(weights["length"]) not in (int, type(None))
+            or not (type(weights["temperature"]) is float and weights["temperature"] > 0)
         ):
             raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
         try:
@@ -104,15 +105,17 @@ class Reader:
             model.load_state_dict(weights["state"])
         except (RuntimeError, TypeError, ValueError, AttributeError):
             raise InputError(f"weights {path}: the parts do not fit together; copy or train it again") from None
-        return cls(model.eval().to(device), alphabet, (height, width), weights["length"])
+        return cls(model.eval().to(device), alphabet, (height, width), weights["length"], weights["temperature"])
 
 
-def onnx_logits(path: Path, images: torch.Tensor) -> torch.Tensor:
-    """Scores pictures with ONNX Runtime, (N, 1, H, W) uint8 -> (N, T, K) float32."""
-    import onnxruntime
+def round_weights(model: CRNN) -> None:
+    """Rounds a network's weights to what a weights file keeps of them, so that what is measured is what is stored."""
+    model.load_state_dict({name: _stored(tensor) for name, tensor in model.state_dict().items()})
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """Matrices and kernels, which are nearly all of the bytes, in half precision; statistics and biases as they are."""
+    return tensor.half() if tensor.ndim > 1 else tensor
 
 
 def export_onnx(reader: Reader, path: Path) -> None:
@@ -137,6 +140,7 @@ def export_onnx(reader: Reader, path: Path) -> None:
         )
         graph = onnx.load(part)
         facts = {"alphabet": reader.alphabet.characters, "height": height, "width": width, "length": reader.length or 0}
+        facts["temperature"] = reader.temperature
         onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items()})
         onnx.checker.check_model(graph)
         onnx.save(graph, part)

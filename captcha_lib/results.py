@@ -78,11 +78,10 @@ def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict
 
 def describe_epoch(row: dict, epochs: int) -> str:
     """An epoch in one line."""
-    return (
-        f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
-        f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
-        f"{row['seconds']:6.1f} s"
-    )
+    said = f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
+    if "val_ctc" in row:
+        said += f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
+    return f"{said}{row['seconds']:6.1f} s"
 
 
 def best_row(history: pd.DataFrame) -> pd.Series:

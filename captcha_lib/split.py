@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, InputError
-from captcha_lib.data import SUBSETS, Captchas, read_bytes
+from captcha_lib.data import SUBSETS, Captchas
 from captcha_lib.files import new_folder, write_csv
+from captcha_lib.images import read_bytes
 
 COLUMNS = ["file", "label", "sha256", "subset"]
 VAL_SHARE = TEST_SHARE = 0.125

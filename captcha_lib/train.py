@@ -8,7 +8,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +21,11 @@ from captcha_lib.alphabet import BLANK, Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
-from captcha_lib.decode import decode_greedy
+from captcha_lib.decode import spell
 from captcha_lib.files import check_writable, replacing
+from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import CRNN, MIN_SIDE, ctc_loss, has_bfloat16
-from captcha_lib.reader import Reader
+from captcha_lib.reader import Reader, round_weights
 from captcha_lib.results import describe_epoch, write_run
 
 
@@ -71,7 +72,7 @@ def run(
 
 def fit(
     train: Captchas,
-    val: Captchas,
+    val: Captchas | None,
     alphabet: Alphabet,
     config: Config,
     checkpoint: Path | None = None,
@@ -82,7 +83,8 @@ def fit(
     """Trains a CRNN; the weights are those of the epoch that reads the validation images best.
 
     Args:
-        train, val: labelled images of one size. No test image is ever seen here.
+        train, val: labelled images of one size. No test image is ever seen here. Without validation images the weights
+            of the last epoch are kept, and confidences stay as they are.
         alphabet: the characters to learn.
         config: the hyperparameters.
         checkpoint: a file written after every epoch.
@@ -93,6 +95,7 @@ def fit(
     Returns:
         the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
         a text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far).
+        Without validation images it has no val_ctc, val_exact, val_n and blank.
 
     Raises:
         InputError: a label with too many characters for the time steps, or a checkpoint of another run.
@@ -102,24 +105,25 @@ def fit(
     model = CRNN(alphabet.num_classes, height, config.channels, config.hidden, config.dropout)
     state = _start(model.to(device, memory_format=torch.channels_last), len(train), config)
     _check_lengths(model, train)
-    identity = _identity(train, val, alphabet, config)
+    own = identity(train, val, alphabet, config)
     if resume and checkpoint is not None and checkpoint.exists():
-        _load_checkpoint(checkpoint, state, identity)
+        _load_checkpoint(checkpoint, state, own)
         report(f"resumed after epoch {len(state.history)}")
     ids, lengths = alphabet.encode_batch(train.labels)
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
         train_ctc = _train_epoch(state, train.images, ids, lengths, config, epoch)
         row = {"epoch": epoch + 1, "phase": _phase(epoch, config), "train_ctc": train_ctc}
-        row |= _validate(state.averaged.module, val, alphabet)
+        if val is not None:
+            row |= _validate(state.averaged.module, val, alphabet)
         spent = state.history[-1]["seconds"] if state.history else 0.0
         row["seconds"] = spent + time.perf_counter() - began
         state.history.append(row)
         _keep_if_best(state, row)
         if checkpoint is not None:
-            _save_checkpoint(checkpoint, state, identity)
+            _save_checkpoint(checkpoint, state, own)
         report(describe_epoch(row, config.epochs))
-    return _best_reader(state, train, alphabet), pd.DataFrame(state.history)
+    return _best_reader(state, train, val, alphabet), pd.DataFrame(state.history)
 
 
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
@@ -151,17 +155,23 @@ def _start(model: CRNN, n: int, config: Config) -> State:
     steps = max(6, config.epochs * -(-n // config.batch_size))  # OneCycleLR divides by zero at five
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
     return State(model, averaged, optimizer, schedule, history=[], best={})
 
 
-def _best_reader(state: State, train: Captchas, alphabet: Alphabet) -> Reader:
+def _best_reader(state: State, train: Captchas, val: Captchas | None, alphabet: Alphabet) -> Reader:
     model = state.averaged.module
     model.load_state_dict(state.best["weights"])
+    round_weights(model)
     lengths = set(train.manifest["label"].str.len())
     length = int(lengths.pop()) if len(lengths) == 1 else None
-    return Reader(model.eval(), alphabet, tuple(train.images.shape[2:]), length)
+    reader = Reader(model.eval(), alphabet, tuple(train.images.shape[2:]), length)
+    if val is None:
+        return reader
+    readings = reader.read(val.images)
+    right = [reading.text == label for reading, label in zip(readings, val.labels, strict=True)]
+    return replace(reader, temperature=fit_temperature([reading.confidence for reading in readings], right))
 
 
 def _phase(epoch: int, config: Config) -> str:
@@ -208,9 +218,8 @@ def _train_epoch(
 
 @torch.no_grad()
 def _validate(model: CRNN, val: Captchas, alphabet: Alphabet) -> dict:
-    reader = Reader(model.eval(), alphabet, tuple(val.images.shape[2:]), None)
-    logits = reader.logits(val.images)  # (N, T, K)
-    texts = [reading.text for reading in decode_greedy(logits, alphabet)]
+    logits = Reader(model.eval(), alphabet, tuple(val.images.shape[2:]), None).logits(val.images)  # (N, T, K)
+    texts = spell(logits, alphabet)
     return {
         "val_ctc": float(ctc_loss(logits, *alphabet.encode_batch(val.labels)).mean()),
         "val_exact": sum(text == label for text, label in zip(texts, val.labels, strict=True)),
@@ -220,7 +229,7 @@ def _validate(model: CRNN, val: Captchas, alphabet: Alphabet) -> dict:
 
 
 def _keep_if_best(state: State, row: dict) -> None:
-    rank = [row["val_exact"], -row["val_ctc"]]
+    rank = [row["val_exact"], -row["val_ctc"]] if "val_exact" in row else [row["epoch"]]
     if not state.best or rank > state.best["rank"]:
         state.best = {"rank": rank, "weights": copy.deepcopy(state.averaged.module.state_dict())}
 
@@ -238,12 +247,13 @@ def _check_lengths(model: CRNN, train: Captchas) -> None:
             raise InputError(f"{file}: its label needs {needed} time steps and the picture gives {steps}; widen it")
 
 
-def _identity(train: Captchas, val: Captchas, alphabet: Alphabet, config: Config) -> dict:
-    """What has to agree for a checkpoint to be this run's own; plain values only."""
-    images = pd.concat([train.manifest, val.manifest])[["sha256", "label"]]
-    own = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
+def identity(train: Captchas, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
+    """What has to agree for two runs to be the same one; plain values only."""
+    val_manifest = train.manifest.head(0) if val is None else val.manifest
+    images = pd.concat([train.manifest, val_manifest])[["sha256", "label"]]
+    settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     digest = hashlib.sha256(images.to_csv(index=False).encode()).hexdigest()
-    return own | {"alphabet": alphabet.characters, "images": f"{len(train)} + {len(val)} ({digest[:8]})"}
+    return settings | {"alphabet": alphabet.characters, "images": f"{len(train)} + {len(val_manifest)} ({digest[:8]})"}
 
 
 def _save_checkpoint(path: Path, state: State, identity: dict) -> None:

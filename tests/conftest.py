@@ -47,7 +47,7 @@ def reader() -> Reader:
     """A tiny network that has learnt nothing."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = CRNN(20, channels=(4, 4, 4, 4), hidden=8)
+        model = CRNN(20, channels=(4, 4, 4), hidden=8)
     return Reader(model.eval(), Alphabet("".join(sorted(set(CHARACTERS)))), (50, 200), 5)
 
 

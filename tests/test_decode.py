@@ -76,7 +76,7 @@ many = settings(deadline=None, max_examples=40)
 def test_all_texts_together_have_probability_1(logits):
     texts = text_probabilities(logits)
     alphabet = alphabet_of(logits)
-    by_length = [float(length_log_probability(logits[None], n).exp()) for n in range(len(logits) + 1)]
+    by_length = [math.exp(length_log_probability(logits[None], n)[0]) for n in range(len(logits) + 1)]
     assert sum(by_length) == pytest.approx(1)
     (reading,) = decode_greedy(logits[None], alphabet)
     assert sum(texts.values()) == pytest.approx(1)
@@ -195,7 +195,7 @@ def test_beam_is_never_less_likely_than_fast_ctc_decode(seed, scale):
     logits, alphabet = lattice(seed, 20, 6, scale), Alphabet("abcde")
     (reading,) = decode_beam(logits[None], alphabet, width=16)
     other = theirs(logits, "abcde", 16)
-    loss = ctc_loss(logits[None].double(), alphabet.encode(other)[None], torch.tensor([len(other)]))
+    loss = ctc_loss(logits[None].double(), torch.from_numpy(alphabet.encode(other))[None], torch.tensor([len(other)]))
     assert reading.text == other or reading.confidence > math.exp(-loss)
 
 
@@ -206,7 +206,7 @@ def test_restrict_renormalises_what_is_left(logits, data):
     allowed = data.draw(st.sets(st.sampled_from(alphabet.characters), min_size=1))
     kept = [0, *(alphabet.characters.index(c) + 1 for c in sorted(allowed))]
     probs = logits.double().softmax(-1)
-    restricted = restrict(logits, alphabet, "".join(sorted(allowed))).double().softmax(-1)
+    restricted = torch.from_numpy(restrict(logits, alphabet, "".join(sorted(allowed)))).double().softmax(-1)
     assert torch.allclose(restricted.sum(-1), torch.ones(len(logits), dtype=torch.double))
     assert torch.allclose(restricted[:, kept], probs[:, kept] / probs[:, kept].sum(-1, keepdim=True))
     assert restricted.sum() == pytest.approx(float(restricted[:, kept].sum()))
@@ -223,7 +223,7 @@ def test_characters_that_are_not_allowed_never_appear(seed, scale):
 
 def test_allowing_everything_changes_nothing():
     logits = lattice(0, 5, 4, 2)
-    assert torch.equal(restrict(logits, ABC, "cab"), logits)
+    assert np.array_equal(restrict(logits, ABC, "cab"), logits)
 
 
 def test_an_unknown_allowed_character_is_refused():

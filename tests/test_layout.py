@@ -10,8 +10,8 @@ import pytest
 import captcha_lib
 
 ORDER = [
-    "config", "files", "alphabet", "generate", "data", "split", "augment",
-    "model", "decode", "reader", "metrics", "plots", "results", "train", "__main__",
+    "config", "files", "alphabet", "images", "generate", "data", "split", "augment",
+    "model", "decode", "onnx_reader", "reader", "metrics", "plots", "results", "train", "crossval", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 

@@ -12,7 +12,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.generate import CHARACTERS, generate_captchas
 from captcha_lib.model import CRNN, ctc_loss
 
-SMALL = {"channels": (4, 4, 8, 8), "hidden": 16}
+SMALL = {"channels": (4, 4, 8), "hidden": 16}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,9 +1,13 @@
 """Weights files: there and back, or a clear refusal; and the same readings from ONNX."""
 
 import pickle
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -12,10 +16,11 @@ from hypothesis import strategies as st
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.decode import decode_greedy, decode_length
+from captcha_lib.decode import Reading, decode_greedy, decode_length
 from captcha_lib.generate import CHARACTERS, generate_captchas
 from captcha_lib.model import CRNN
-from captcha_lib.reader import Reader, export_onnx
+from captcha_lib.onnx_reader import OnnxReader
+from captcha_lib.reader import Reader, export_onnx, round_weights
 
 ALPHABET = Alphabet.of([CHARACTERS])
 
@@ -25,14 +30,22 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def make_reader(channels=(4, 4, 8, 8), hidden=16, length=5) -> Reader:
+def make_reader(channels=(4, 4, 8), hidden=16, length=5) -> Reader:
     """A network that was never trained, its weights blown up so that every picture gets a text of its own."""
     torch.manual_seed(4)
     model = CRNN(ALPHABET.num_classes, 50, channels, hidden).eval()
     with torch.no_grad():
-        model.columns[1].weight *= 100
+        model.columns[0].weight *= 100
         model.classify[1].weight *= 50
+    round_weights(model)
     return Reader(model, ALPHABET, (50, 200), length)
+
+
+def same_readings(ours: list[Reading], theirs: list[Reading]) -> bool:
+    confidences = [reading.confidence for reading in theirs]
+    return [r.text for r in ours] == [r.text for r in theirs] and [r.confidence for r in ours] == pytest.approx(
+        confidences, abs=1e-12
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,19 +96,34 @@ def test_round_trip_without_a_length(images, tmp_path):
     reader.save(tmp_path / "weight.pth")
     loaded = Reader.load(tmp_path / "weight.pth")
     assert loaded.length is None
-    assert loaded.read(images) == decode_greedy(reader.logits(images), ALPHABET)
+    assert same_readings(loaded.read(images), decode_greedy(reader.logits(images), ALPHABET))
 
 
 def test_the_weights_of_the_default_network_are_small(tmp_path):
     make_reader(Config().channels, Config().hidden).save(tmp_path / "weight.pth")
-    assert (tmp_path / "weight.pth").stat().st_size < 2_000_000
+    assert (tmp_path / "weight.pth").stat().st_size < 600_000
 
 
 def test_reading_takes_the_trained_length_unless_told_otherwise(reader, images):
     logits = reader.logits(images)
-    assert reader.read(images) == decode_length(logits, ALPHABET, 5)
-    assert reader.read(images, length=4) == decode_length(logits, ALPHABET, 4)
-    assert reader.read(images, length=0) == decode_greedy(logits, ALPHABET)
+    assert same_readings(reader.read(images), decode_length(logits, ALPHABET, 5))
+    assert same_readings(reader.read(images, length=4), decode_length(logits, ALPHABET, 4))
+    assert same_readings(reader.read(images, length=0), decode_greedy(logits, ALPHABET))
+
+
+def test_the_temperature_scales_the_log_odds_and_no_text(reader, images):
+    cooler = replace(reader, temperature=2.0)
+    ours, theirs = cooler.read(images, length=0), reader.read(images, length=0)
+    assert [r.text for r in ours] == [r.text for r in theirs]
+    odds = [np.log(r.confidence / (1 - r.confidence)) for r in theirs]
+    assert [r.confidence for r in ours] == pytest.approx([1 / (1 + np.exp(-o / 2)) for o in odds])
+
+
+def test_spelling_takes_the_trained_length_unless_told_otherwise(reader, images):
+    logits = reader.logits(images)
+    assert {len(text) for text in reader.spell(logits)} == {5}
+    assert reader.spell(logits, length=0) == [reading.text for reading in decode_greedy(logits, ALPHABET)]
+    assert all(set(text) <= set("2345678") for text in reader.spell(logits, allowed="2345678"))
 
 
 def test_reading_with_allowed_characters(reader, images):
@@ -186,6 +214,8 @@ def test_other_things_are_refused(thing, tmp_path):
         {"alphabet": "aa"},
         {"alphabet": 5},
         {"hidden": 18},
+        {"temperature": 0.0},
+        {"temperature": "1"},
         {"channels": [4, 4]},
         {"image_size": [5, 5]},
         {"image_size": 3},
@@ -197,7 +227,7 @@ def test_weights_that_do_not_fit_together_are_refused(change, saved, tmp_path):
     refusal(tmp_path / "weight.pth")
 
 
-@pytest.mark.parametrize("key", ["format", "state", "alphabet", "image_size", "length", "channels", "hidden"])
+@pytest.mark.parametrize("key", ["format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"])
 def test_a_missing_entry_is_refused(key, saved, tmp_path):
     weights = torch.load(saved, weights_only=True)
     del weights[key]
@@ -226,7 +256,53 @@ def test_onnx_reads_the_same(session, reader, images, batch, width):
 
 def test_onnx_metadata(session):
     facts = session.get_modelmeta().custom_metadata_map
-    assert facts == {"alphabet": ALPHABET.characters, "height": "50", "width": "200", "length": "5"}
+    size = {"height": "50", "width": "200"}
+    assert facts == {"alphabet": ALPHABET.characters, "length": "5", "temperature": "1.0"} | size
+
+
+def test_onnx_reader_reads_as_torch_does(session, reader, images, folder):
+    onnx_reader = OnnxReader.load(folder / "model.onnx")
+    assert (onnx_reader.alphabet, onnx_reader.image_size, onnx_reader.length) == (ALPHABET, (50, 200), 5)
+    ours, theirs = onnx_reader.read(images.numpy()), reader.read(images)
+    assert [r.text for r in ours] == [r.text for r in theirs]
+    assert [r.confidence for r in ours] == pytest.approx([r.confidence for r in theirs], abs=1e-3)
+
+
+def test_onnx_reader_in_batches_and_without_pictures(session, images, folder):
+    onnx_reader = OnnxReader.load(folder / "model.onnx")
+    together, in_twos = onnx_reader.logits(images.numpy()), onnx_reader.logits(images.numpy(), batch_size=2)
+    assert np.allclose(together, in_twos, rtol=1e-4, atol=1e-3)
+    assert onnx_reader.read(images.numpy()[:0]) == []
+
+
+def test_onnx_reader_needs_no_torch(session, folder):
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from captcha_lib.onnx_reader import OnnxReader
+OnnxReader.load(Path({str(folder / "model.onnx")!r})).read(np.zeros((2, 1, 50, 200), np.uint8))
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no ONNX at all"])
+def test_onnx_reader_refuses_other_files(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.onnx: no ") as caught:
+        OnnxReader.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_onnx_reader_refuses_a_file_without_its_facts(session, folder, tmp_path):
+    graph = onnx.load(folder / "model.onnx")
+    del graph.metadata_props[:]
+    onnx.save(graph, tmp_path / "bare.onnx")
+    with pytest.raises(InputError, match="its metadata has no alphabet"):
+        OnnxReader.load(tmp_path / "bare.onnx")
 
 
 def test_an_export_leaves_the_reader_as_it_was(session, reader, images, saved):

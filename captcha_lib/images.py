@@ -1,0 +1,79 @@
+"""Image files to grey pixels: folder or zip -> files -> bytes -> (H, W) uint8 -> (N, 1, H, W)."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from captcha_lib.config import InputError
+
+AnyPath = Path | zipfile.Path
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def find_images(folder: AnyPath) -> Iterator[AnyPath]:
+    """All the image files under a folder, in a fixed order: a folder's own files first, by name, then its folders."""
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    for entry in entries:
+        # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
+        if entry.is_file() and entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._"):
+            yield entry
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith((".", "__")):
+            yield from find_images(entry)
+
+
+def read_bytes(path: AnyPath, name: str) -> bytes:
+    """Reads a file, in a folder or a zip; raises InputError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password
+        raise InputError(f"{name}: cannot be read ({error}); check the file or its rights") from None
+
+
+def decode_image(raw: bytes, name: str) -> np.ndarray:
+    """Turns an image file's bytes into grey pixels (H, W) uint8; transparent parts are seen on white.
+
+    Raises:
+        InputError: the bytes are no image, or the image is cut off.
+    """
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            image.load()
+            if image.mode.startswith("I"):  # 16 bits a pixel, which "L" would clip instead of scale
+                return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            if image.has_transparency_data and not _is_opaque(image):
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(image.convert("L"))
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{name}: this is no image; remove it or save it as PNG or JPEG") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: the image is damaged or cut off ({error}); get it again or remove it") from None
+
+
+def fit_images(pictures: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Puts N pictures (H, W) uint8 into one array, those of another size resized: (N, 1, H, W) uint8.
+
+    Args:
+        pictures: grey pictures.
+        size: (H, W) in px.
+    """
+    if not pictures:
+        return np.zeros((0, 1, *size), np.uint8)
+    return np.stack([p if p.shape == size else _resized(p, size) for p in pictures])[:, None]
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import torch  # here, because pictures of the right size need neither
+    from torchvision.transforms.v2.functional import resize
+
+    return resize(torch.from_numpy(np.array(picture))[None], list(size), antialias=True)[0].numpy()
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether an RGBA picture has no transparent pixel, as those of Kaggle: putting it on white would cost a third."""
+    return image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)

@@ -1,0 +1,64 @@
+"""`OnnxReader`: reads pictures with ONNX Runtime and NumPy alone. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.decode import Decoder, Reading
+
+FACTS = ("alphabet", "height", "width", "length", "temperature")
+
+
+@dataclass(frozen=True)
+class OnnxReader(Decoder):
+    """What `reader.export_onnx` wrote, ready for use.
+
+    Attributes:
+        session: the network in ONNX Runtime.
+        alphabet: the characters of its classes.
+        image_size: (H, W) of the pictures it was trained on, in px.
+        length: the length of all its training labels, or None if they had several.
+        temperature: see `Decoder`.
+    """
+
+    session: onnxruntime.InferenceSession
+    alphabet: Alphabet
+    image_size: tuple[int, int]
+    length: int | None
+    temperature: float
+
+    @classmethod
+    def load(cls, path: Path, threads: int = 1) -> "OnnxReader":
+        """Reads an ONNX file with its metadata.
+
+        Raises:
+            InputError: no such file, no ONNX file, or one that this project did not write.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        if not path.is_file():
+            raise InputError(f"weights {path}: no such file; export some, or give another --weights")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no class
+            raise InputError(f"weights {path}: no ONNX file ({type(error).__name__}); export it again") from None
+        facts = session.get_modelmeta().custom_metadata_map
+        missing = [name for name in FACTS if name not in facts]
+        if missing:
+            raise InputError(f"weights {path}: its metadata has no {missing[0]}; write it with the export command")
+        size = int(facts["height"]), int(facts["width"])
+        length = int(facts["length"]) or None
+        return cls(session, Alphabet(facts["alphabet"]), size, length, float(facts["temperature"]))
+
+    def logits(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """Scores one or more pictures, (N, 1, H, W) uint8 -> (N, T, K) float32."""
+        batches = [np.asarray(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        return np.concatenate([self.session.run(["logits"], {"images": batch})[0] for batch in batches])
+
+    def read(self, images: np.ndarray, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+        """Reads pictures of the reader's image size, (N, 1, H, W) uint8 -> N readings; see `Decoder.decode`."""
+        return self.decode(self.logits(images), length, allowed) if len(images) else []
