@@ -67,6 +67,41 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=RUN_DIR / "bench", help="folder of the runs (output/run/bench)")
     _add_machine(command)
 
+    command = _add(commands, "crossval", crossval, "read every image with networks that have not seen it; resumes")
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--folds", type=_count, default=10, help="parts; one is read, the others train (%(default)s)")
+    command.add_argument("--seeds", type=_count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--jobs", type=_count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--generated", type=int, default=0, help="also train with so many generated captchas added")
+    command.add_argument("--audited", type=Path, help="a CSV of the audit command: also score on its audited labels")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "crossval", help="folder (output/run/crossval)")
+
+    command = _add(
+        commands, "audit", audit, "rank the labels of a cross-validation, and change the wrong ones by a rule"
+    )
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--crossval", type=Path, default=RUN_DIR / "crossval", help="its folder (output/run/crossval)")
+    command.add_argument("--readers", type=Path, required=True, help="CSV of their texts, see benchmarks/")
+    command.add_argument("--judge", type=Path, required=True, help="CSV: file,chosen, what a blind judge chose")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "label_audit.csv", help="(output/run/label_audit.csv)")
+    _add_machine(command)
+
+    command = _add(commands, "sweep", sweep, "search hyperparameters on validation folds; needs the extra 'sweep'")
+    _add_data(command)
+    command.add_argument("--trials", type=_count, default=20, help="how many this call adds (%(default)s)")
+    command.add_argument(
+        "--folds", type=_count, default=4, help="of the images that are not for the test (%(default)s)"
+    )
+    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--study", default="captchas", help="name of the study (%(default)s)")
+    command.add_argument(
+        "--out",
+        dest="storage",
+        default=f"{RUN_DIR / 'sweep.log'}",
+        help="an Optuna storage URL or a .log file (output/run/sweep.log)",
+    )
+
     command = _add(commands, "evaluate", evaluate, "score weights on labelled images")
     _add_data(command)
     _add_machine(command)
@@ -216,10 +251,50 @@ def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: 
 
 
 def crossval(options: argparse.Namespace) -> None:
+    from captcha_lib.audit import read_audit
+    from captcha_lib.crossval import crossvalidate, write_crossval
     from captcha_lib.data import load_data
 
     captchas = load_data(options.data)
-    print(captchas.summary(), flush=True)
+    report(captchas.summary())
+    audited = read_audit(options.audited, captchas) if options.audited else None
+    check_writable(options.out / "crossval.json")
+    config = replace(Config(), epochs=options.epochs)
+    shape = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
+    alone = crossvalidate(captchas, config, options.out / "jobs", **shape)
+    helped = None
+    if options.generated:
+        report(f"again, with {options.generated:,} generated captchas in each training set")
+        helped = crossvalidate(captchas, config, options.out / "jobs-generated", helpers=options.generated, **shape)
+    figures = write_crossval(options.out, alone, helped, audited, config)
+    said = {name: value for name, value in figures.items() if name.startswith("exact_") and isinstance(value, float)}
+    report("\n".join(f"{name:22} {value:.2%}" for name, value in said.items()))
+    report(f"results in {options.out}")
+
+
+def audit(options: argparse.Namespace) -> None:
+    from captcha_lib.audit import RULE, audit_labels
+    from captcha_lib.data import load_data
+
+    _prepare_machine(options)
+    captchas = load_data(options.data)
+    report(captchas.summary())
+    table = audit_labels(captchas, options.crossval / "jobs", options.readers, options.judge)
+    write_csv(options.out, table)
+    changed = table[table["label"] != table["audited"]]
+    report(f"{RULE}\n{len(changed)} of {len(table)} labels changed:")
+    report(changed.to_string(index=False))
+    report(f"written to {options.out}")
+
+
+def sweep(options: argparse.Namespace) -> None:
+    from captcha_lib.sweep import sweep
+
+    captchas = _load_split(options)
+    study = sweep(captchas, options.storage, options.trials, options.folds, options.epochs, options.study, report)
+    finished = [trial for trial in study.trials if trial.value is not None]
+    if finished:
+        report(f"best of {len(finished)}: loss {study.best_value:.4f} with {study.best_params}")
 
 
 def export(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ it is done, whole or not at all, so that the same call goes on where an interrup
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from sklearn.model_selection import KFold
 
-from captcha_lib import metrics
+from captcha_lib import metrics, results
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas, concatenate, generated_captchas
@@ -29,7 +29,7 @@ from captcha_lib.decode import (
     spell,
     text_log_probability,
 )
-from captcha_lib.files import new_folder
+from captcha_lib.files import new_folder, write_csv
 from captcha_lib.train import fit, identity
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
@@ -113,6 +113,22 @@ def crossvalidate(
     return _gather(captchas, alphabet, fold_of, folds, out)
 
 
+def load_crossval(captchas: Captchas, out: Path) -> OutOfFold:
+    """Reads what `crossvalidate` left in `out`, without training anything.
+
+    Raises:
+        InputError: jobs are missing there, or they belong to other images.
+    """
+    done = sorted(folder.name.split("-")[1::2] for folder in out.glob("seed-*-fold-*"))
+    if not done:
+        raise InputError(f"{out}: no cross-validation there; run the crossval command first")
+    seeds, folds = (max(int(names[i]) for names in done) + 1 for i in (0, 1))
+    fold_of = np.stack([draw_folds(len(captchas), folds, seed) for seed in range(seeds)])
+    if len(done) != seeds * folds:
+        raise InputError(f"{out}: {len(done)} of {seeds * folds} jobs are done; run the crossval command again")
+    return _gather(captchas, Alphabet.of(captchas.labels), fold_of, folds, out)
+
+
 def out_of_fold_predictions(result: OutOfFold) -> pd.DataFrame:
     """One row an image and seed: file, label, text, confidence, label_confidence, fold, seed.
 
@@ -123,34 +139,107 @@ def out_of_fold_predictions(result: OutOfFold) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def summarise(result: OutOfFold, predictions: pd.DataFrame) -> dict:
+def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series | None = None) -> dict:
     """The figures of a cross-validation; shares are fractions of 1.
 
     `exact_low` and `exact_high` are the Wilson interval of the mean count of the seeds among the n images: readings of
-    one image by several seeds are no independent samples, so more seeds do not make it narrower.
+    one image by several seeds are no independent samples, so more seeds do not make it narrower. The pooled one takes
+    them for independent.
+
+    Args:
+        result: what `crossvalidate` returned.
+        predictions: its `out_of_fold_predictions`.
+        audited: the audited label of each file, indexed by file.
     """
-    n = len(result.captchas)
+    n, seeds = len(result.captchas), len(result.seeds)
     scores = [metrics.score(table) for _, table in predictions.groupby("seed")]
     exact = np.array([score["exact"] for score in scores])
-    low, high = metrics.wilson_interval(round(exact.mean()), n)
-    length = _label_length(result.captchas)
-    paths = [spell(logits, result.alphabet, length) for logits in result.logits]
-    greedy = [spell(logits, result.alphabet) for logits in result.logits]
-    labels = np.array(result.captchas.labels)
-    return {
+    interval = metrics.wilson_interval(round(exact.mean()), n)
+    pooled = metrics.wilson_interval(int(exact.sum()), n * seeds)
+    length = label_length(result.captchas)
+    figures = {
         "n": n,
-        "seeds": len(result.seeds),
+        "seeds": seeds,
         "folds": int(result.folds.max()) + 1,
+        "decoder": f"exact length {length}, prefix beam of width 8" if length else "best path",
         "exact_mean": float(exact.mean() / n),
-        "exact_std": float((exact / n).std(ddof=1)) if len(exact) > 1 else None,
-        "exact_low": low,
-        "exact_high": high,
+        "exact_std": float((exact / n).std(ddof=1)) if seeds > 1 else None,
+        "exact_low": interval[0],
+        "exact_high": interval[1],
+        "exact_low_pooled": pooled[0],
+        "exact_high_pooled": pooled[1],
         "exact_by_seed": exact.tolist(),
-        "exact_by_seed_likeliest_path": [int((labels == np.array(texts)).sum()) for texts in paths],
-        "exact_by_seed_best_path": [int((labels == np.array(texts)).sum()) for texts in greedy],
+        "exact_by_seed_likeliest_path": _exact_by_path(result, length),
+        "exact_by_seed_best_path": _exact_by_path(result, 0),
         "cer_mean": float(np.mean([score["cer"] for score in scores])),
         "train_seconds_median": float(np.median(result.seconds)),
     }
+    if audited is not None:
+        by_seed = [metrics.score(table)["exact"] for _, table in relabelled(predictions, audited).groupby("seed")]
+        figures |= {"exact_audited": float(np.mean(by_seed) / n), "exact_audited_by_seed": by_seed}
+    return figures
+
+
+def write_crossval(
+    out: Path, alone: OutOfFold, helped: OutOfFold | None, audited: pd.Series | None, config: Config
+) -> dict:
+    """Writes crossval.json, crossval_predictions.csv, crossval_misread.csv and calibration.json.
+
+    Args:
+        out: their folder.
+        alone: trained on the images of the folds alone.
+        helped: the same with generated captchas in the training sets.
+        audited: see `summarise`.
+        config: the hyperparameters.
+
+    Returns:
+        what crossval.json holds.
+    """
+    predictions = out_of_fold_predictions(alone)
+    figures = {"data": alone.captchas.source} | summarise(alone, predictions, audited)
+    calibrated = {"seeds": len(alone.seeds), "folds": figures["folds"]} | calibration_figures(predictions)
+    if audited is not None:
+        on_audited = calibration_figures(relabelled(predictions, audited))
+        calibrated |= {f"{name}_audited": value for name, value in on_audited.items() if name != "n"}
+    if helped is not None:
+        theirs = summarise(helped, out_of_fold_predictions(helped), audited)
+        figures |= {f"{name}_generated": v for name, v in theirs.items() if name.startswith(("exact", "cer", "train"))}
+    measured = {"config": asdict(config), "threads_per_job": 1} | results.machine()
+    results.write_json(out / "crossval.json", figures | measured)
+    results.write_json(out / "calibration.json", calibrated | measured)
+    columns = ["file", "label", "text", "confidence", "fold", "seed"]
+    write_csv(out / "crossval_predictions.csv", predictions[columns])
+    write_csv(out / "crossval_misread.csv", misread(predictions))
+    return figures
+
+
+def calibration_figures(predictions: pd.DataFrame) -> dict:
+    """How far confidences can be believed, over the readings of all seeds together; shares are fractions of 1.
+
+    Returns:
+        n (readings), ece, coverage_at_999 (the largest share of readings that is at least 99.9 % right), exact_at_97
+        (the share that is right of the surest 97 %) and wrong_at_97 (their count).
+    """
+    curve = metrics.risk_coverage(predictions)
+    kept = curve[curve["coverage"] <= 0.97].iloc[-1]
+    return {
+        "n": len(predictions),
+        "ece": metrics.calibration_error(metrics.calibration(predictions)),
+        "coverage_at_999": metrics.coverage_at(predictions, 0.999),
+        "exact_at_97": float(kept["exact_rate"]),
+        "wrong_at_97": int(kept["wrong"]),
+    }
+
+
+def relabelled(predictions: pd.DataFrame, audited: pd.Series) -> pd.DataFrame:
+    """The predictions with the audited labels in place of the given ones."""
+    return predictions.assign(label=predictions["file"].map(audited))
+
+
+def label_length(captchas: Captchas) -> int:
+    """The length of all labels, or 0 if they have several."""
+    lengths = set(map(len, captchas.labels))
+    return lengths.pop() if len(lengths) == 1 else 0
 
 
 def misread(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +283,6 @@ def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
     facts = {
         "identity": job.identity(train, test, alphabet),
         "seconds": round(seconds, 1),
-        "config": asdict(job.config),
     }
     with new_folder(job.folder) as part:
         reader.save(part / "weight.pth")
@@ -226,7 +314,7 @@ def _gather(captchas: Captchas, alphabet: Alphabet, fold_of: np.ndarray, folds: 
 
 def _predictions_of_seed(result: OutOfFold, row: int) -> pd.DataFrame:
     captchas, logits, fold_of = result.captchas, result.logits[row], result.folds[row]
-    alphabet, length = result.alphabet, _label_length(captchas)
+    alphabet, length = result.alphabet, label_length(captchas)
     readings = decode_length(logits, alphabet, length) if length else decode_greedy(logits, alphabet)
     ids = [tuple(alphabet.encode(label)) for label in captchas.labels]
     log_p = text_log_probability(log_probabilities(logits), ids)
@@ -247,7 +335,6 @@ def _predictions_of_seed(result: OutOfFold, row: int) -> pd.DataFrame:
     return table
 
 
-def _label_length(captchas: Captchas) -> int:
-    """The length of all labels, or 0 if they have several."""
-    lengths = set(map(len, captchas.labels))
-    return lengths.pop() if len(lengths) == 1 else 0
+def _exact_by_path(result: OutOfFold, length: int) -> list[int]:
+    labels = np.array(result.captchas.labels)
+    return [int((labels == np.array(spell(logits, result.alphabet, length))).sum()) for logits in result.logits]

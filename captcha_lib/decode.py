@@ -106,6 +106,22 @@ def decode_length(logits: ArrayLike, alphabet: Alphabet, length: int, width: int
     return _readings(ids, log_p - total, alphabet)
 
 
+def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 8) -> list[Reading]:
+    """The texts of `length` characters that a beam search of one picture ends with, the likeliest first.
+
+    Shape:
+        (T, K) -> at most `width` readings, each with its share of all the texts of that length.
+
+    Raises:
+        InputError: a length that no text spelt in T steps can have.
+    """
+    log_probs = log_probabilities(logits)
+    total = _checked_total(log_probs[None], length)
+    found = _search(np.exp(log_probs), width, length)
+    log_p = text_log_probability(np.broadcast_to(log_probs, (len(found), *log_probs.shape)), found) - total
+    return sorted(_readings(found, log_p, alphabet), key=lambda reading: -reading.confidence)
+
+
 def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
     """The text of the likeliest path among those that spell `length` characters, 0 for any number.
 

@@ -52,13 +52,24 @@ def write_run(
     with replacing(out / "loss.png") as part:
         plots.plot_history(history).savefig(part, dpi=150)
     write_csv(out / "predictions.csv", predictions)
-    write_text(out / "environment.json", json.dumps(environment(captchas, config, device), indent=2) + "\n")
-    write_text(out / "metrics.json", json.dumps(figures, indent=2) + "\n")
+    write_json(out / "environment.json", environment(captchas, config, device))
+    write_json(out / "metrics.json", figures)
     return predictions
 
 
 def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict:
     """What a run depended on: versions, processor, threads, precision, data, hyperparameters."""
+    return machine(device) | {
+        "seed": config.seed,
+        "data": captchas.source,
+        "images": len(captchas),
+        "notes": captchas.notes,
+        "config": asdict(config),
+    }
+
+
+def machine(device: str = "cpu") -> dict:
+    """Where something was measured: versions, processor, threads, precision."""
     cpu = torch.cpu.get_capabilities()
     return {
         "python": platform.python_version(),
@@ -68,12 +79,12 @@ def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "precision": "bfloat16" if has_bfloat16(device) else "float32",
-        "seed": config.seed,
-        "data": captchas.source,
-        "images": len(captchas),
-        "notes": captchas.notes,
-        "config": asdict(config),
     }
+
+
+def write_json(path: Path, figures: dict | list) -> None:
+    """Writes figures as a JSON file, whole or not at all."""
+    write_text(path, json.dumps(figures, indent=2) + "\n")
 
 
 def describe_epoch(row: dict, epochs: int) -> str:

@@ -1,0 +1,144 @@
+"""Measures readers side by side, one core each, from the bytes of image files to texts: `make bench-read`.
+
+Every reader runs in processes of its own, three times, in turn with the others, so that a slow minute of the machine
+hits all alike. Quoted are medians: of single images, of batches of 32, and of the three runs.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the peers' environment does not have the project installed
+
+from benchmarks.readers import BATCH, PEERS, READERS  # noqa: E402
+from captcha_lib.images import find_images  # noqa: E402
+
+ROUNDS = 3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a folder of images named by their text")
+    parser.add_argument(
+        "--weights", type=Path, default=ROOT / "output/reference/weight.pth", help="with .onnx beside it"
+    )
+    parser.add_argument(
+        "--crossval", type=Path, help="crossval.json: ours is scored out of fold, not on what it learnt"
+    )
+    parser.add_argument(
+        "--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="their environment's python"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "output/run", help="for bench_read.json and readers.csv")
+    parser.add_argument("--one", choices=READERS, help="measure this reader in this process, print JSON")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.data, options.weights)))
+        return 0
+    if not options.peers.exists():
+        print(f"error: {options.peers}: no such file; run 'make peers' first", file=sys.stderr)
+        return 2
+    runs = [run_one(name, options) for _ in range(ROUNDS) for name in READERS]
+    found = [run for run in runs if run is not None]
+    write(found, options)
+    return 0
+
+
+def measure(name: str, data: Path, weights: Path) -> dict:
+    """Loads one reader and reads everything twice: image by image, and in batches."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    files = _unique(find_images(data))
+    raws = [file.read_bytes() for file in files]
+    began = time.perf_counter()
+    reader = READERS[name](weights)
+    reader.one(raws[0])
+    load_s = time.perf_counter() - began
+    reader.many(raws[:BATCH])
+    singles = [_timed(reader.one, raw)[1] for raw in raws]
+    batches = [_timed(reader.many, raws[start : start + BATCH]) for start in range(0, len(raws), BATCH)]
+    full = [seconds / BATCH for texts, seconds in batches if len(texts) == BATCH]
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "reader": name,
+        "ms_single": 1000 * statistics.median(singles),
+        "images_per_second": 1 / statistics.median(full),
+        "size_mb": reader.size / 1e6,
+        "load_s": load_s,
+        "peak_mb": peak / 1024,  # Linux counts in KiB
+        "files": [file.name for file in files],
+        "texts": [text for texts, _ in batches for text in texts],
+    }
+
+
+def run_one(name: str, options: argparse.Namespace) -> dict | None:
+    """Measures one reader in a process of the environment that has it; None if it is not installed."""
+    python = options.peers if name in PEERS else sys.executable
+    words = [str(python), __file__, "--one", name, "--data", str(options.data), "--weights", str(options.weights)]
+    one_thread = {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | one_thread, check=False)
+    if done.returncode:
+        print(f"{name}: not measured ({done.stderr.strip().splitlines()[-1]})", flush=True)
+        return None
+    figures = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{name:30} {figures['ms_single']:8.3f} ms alone, {figures['images_per_second']:8.0f} a second in batches",
+        flush=True,
+    )
+    return figures
+
+
+def write(runs: list[dict], options: argparse.Namespace) -> None:
+    """Writes bench_read.json, a row a reader, and readers.csv, the texts of the peers."""
+    import pandas as pd
+
+    from captcha_lib.files import write_csv
+    from captcha_lib.results import write_json
+
+    names = [name for name in READERS if any(run["reader"] == name for run in runs)]
+    rows = [_row(name, [run for run in runs if run["reader"] == name], options.crossval) for name in names]
+    write_json(options.out / "bench_read.json", rows)
+    last = {run["reader"]: run for run in runs}
+    texts = pd.DataFrame({"file": runs[0]["files"]})
+    for name in names:
+        if name in PEERS:
+            texts[READERS[name].__name__] = last[name]["texts"]
+    write_csv(options.out / "readers.csv", texts)
+    print(pd.DataFrame(rows).drop(columns=["measured"], errors="ignore").round(3).to_string(index=False))
+
+
+def _row(name: str, runs: list[dict], crossval: Path | None) -> dict:
+    files, texts = runs[-1]["files"], runs[-1]["texts"]
+    exact = sum(text == file.split(".")[0] for file, text in zip(files, texts, strict=True)) / len(files)
+    scored = "all images, none of which it was trained on"
+    if name not in PEERS:
+        scored = "all images, some of which it was trained on"
+        if crossval is not None:
+            figures = json.loads(crossval.read_text(encoding="utf-8"))
+            by_seed = figures["exact_by_seed_likeliest_path"]
+            exact, scored = sum(by_seed) / len(by_seed) / figures["n"], "out of fold, see crossval.json"
+    middle = {
+        key: statistics.median(run[key] for run in runs) for key in runs[0] if key.endswith(("_s", "_mb", "le", "nd"))
+    }
+    return {"reader": name, "exact": exact} | middle | {"n": len(files), "runs": len(runs), "exact_on": scored}
+
+
+def _timed(read, what) -> tuple:
+    began = time.perf_counter()
+    texts = read(what)
+    return texts, time.perf_counter() - began
+
+
+def _unique(files) -> list[Path]:
+    """Each picture once: Kaggle's archive holds every file twice."""
+    return list({file.name: file for file in files}.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

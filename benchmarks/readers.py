@@ -1,0 +1,187 @@
+"""The readers that are measured: each turns the bytes of image files into texts, one file or many at a time.
+
+A reader is a function that loads itself and returns `Loaded`. Peers are used as their own documentation says; where
+they are to know the length and the alphabet, their scores go through this project's exact-length decoder.
+"""
+
+import io
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.decode import spell
+from captcha_lib.images import decode_image
+
+CHARACTERS, LENGTH = "2345678bcdefgmnpwxy", 5
+ALPHABET = Alphabet(CHARACTERS)
+BATCH = 32
+Texts = Callable[[list[bytes]], list[str]]
+
+
+class Loaded(NamedTuple):
+    """Both ways of reading, and the bytes of the files that hold the weights."""
+
+    one: Callable[[bytes], str]
+    many: Texts
+    size: int
+
+
+def captcha_lib_onnx(weights: Path) -> Loaded:
+    """This model in ONNX Runtime: NumPy and Pillow, no torch."""
+    from captcha_lib.onnx_reader import OnnxReader
+
+    reader = OnnxReader.load(weights.with_suffix(".onnx"))
+    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), weights.with_suffix(".onnx"))
+
+
+def captcha_lib_torch(weights: Path) -> Loaded:
+    """This model in torch, as `predict` runs it."""
+    import torch
+
+    from captcha_lib.reader import Reader
+
+    torch.set_num_threads(1)
+    reader = Reader.load(weights)
+    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), weights)
+
+
+def ddddocr_plain(weights: Path) -> Loaded:
+    """ddddocr as its README says: 8,210 characters, any length, case folded."""
+    engine = _ddddocr()
+    return _one_by_one(lambda raw: engine.classification(raw).lower(), _ddddocr_size())
+
+
+def ddddocr_exact(weights: Path) -> Loaded:
+    """ddddocr's scores limited to our characters in both cases, decoded to five characters."""
+    engine = _ddddocr().ocr_engine
+    name = engine.session.get_inputs()[0].name
+    place, columns = _columns_of_our_classes(engine.charset_manager.get_charset(), blank=0)
+
+    def read(raw: bytes) -> str:
+        from PIL import Image
+
+        picture = engine._preprocess_image(Image.open(io.BytesIO(raw)), False)
+        scores = engine.session.run(None, {name: picture})[0][:, 0]  # (T, their K)
+        return spell(_fold_cases(scores, place, columns)[None], ALPHABET, LENGTH)[0]
+
+    return _one_by_one(read, _ddddocr_size())
+
+
+def captcha_whisperer_plain(weights: Path) -> Loaded:
+    """captcha-whisperer as its README says, case folded."""
+    recognizer, preprocess = _whisperer()
+    return _in_batches(
+        preprocess, lambda pictures: [result["text"].lower() for result in recognizer.recognize_batch(pictures)]
+    )
+
+
+def captcha_whisperer_exact(weights: Path) -> Loaded:
+    """captcha-whisperer's scores limited to our characters, decoded to five characters."""
+    from captcha_whisperer import BLANK_INDEX, LABELS
+
+    recognizer, preprocess = _whisperer()
+    place, columns = _columns_of_our_classes(list(LABELS), blank=BLANK_INDEX)
+
+    def read(pictures: list[np.ndarray]) -> list[str]:
+        scores = recognizer._session.run(None, {recognizer._input_name: np.concatenate(pictures)})[0]  # (T, B, their K)
+        return spell(_fold_cases(scores.transpose(1, 0, 2), place, columns), ALPHABET, LENGTH)
+
+    return _in_batches(preprocess, read)
+
+
+def tesseract(weights: Path) -> Loaded:
+    """tesseract 5 on one line of our characters; each picture is a process of its own."""
+    options = ["--psm", "7", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
+
+    def read(raw: bytes) -> str:
+        command = [_tesseract_path(), "stdin", "stdout", *options]
+        said = subprocess.run(command, input=raw, capture_output=True, check=True).stdout
+        return "".join(said.decode().split())
+
+    _tesseract_path()
+    models = Path("/usr/share/tesseract-ocr").glob("*/tessdata/eng.traineddata")
+    return _one_by_one(read, sum(path.stat().st_size for path in models))
+
+
+READERS = {
+    "captcha_lib, ONNX Runtime": captcha_lib_onnx,
+    "captcha_lib, torch": captcha_lib_torch,
+    "ddddocr": ddddocr_plain,
+    "ddddocr, exact five": ddddocr_exact,
+    "captcha-whisperer": captcha_whisperer_plain,
+    "captcha-whisperer, exact five": captcha_whisperer_exact,
+    "tesseract": tesseract,
+}
+PEERS = [name for name in READERS if not name.startswith("captcha_lib")]
+
+
+def _ours(texts_of_images: Callable[[np.ndarray], list[str]], weights: Path) -> Loaded:
+    def many(raws: list[bytes]) -> list[str]:
+        texts = []
+        for start in range(0, len(raws), BATCH):
+            pictures = [decode_image(raw, "image") for raw in raws[start : start + BATCH]]
+            texts += texts_of_images(np.stack(pictures)[:, None])  # (B, 1, H, W)
+        return texts
+
+    return Loaded(lambda raw: many([raw])[0], many, weights.stat().st_size)
+
+
+def _one_by_one(read: Callable[[bytes], str], size: int) -> Loaded:
+    return Loaded(read, lambda raws: [read(raw) for raw in raws], size)
+
+
+def _in_batches(preprocess: Callable[[bytes], np.ndarray], read: Callable[[list[np.ndarray]], list[str]]) -> Loaded:
+    def many(raws: list[bytes]) -> list[str]:
+        batches = [raws[start : start + BATCH] for start in range(0, len(raws), BATCH)]
+        return [text for batch in batches for text in read([preprocess(raw) for raw in batch])]
+
+    from captcha_whisperer import default_model_path
+
+    return Loaded(lambda raw: read([preprocess(raw)])[0], many, default_model_path().stat().st_size)
+
+
+def _ddddocr():
+    import ddddocr
+
+    return ddddocr.DdddOcr(show_ad=False)
+
+
+def _ddddocr_size() -> int:
+    import ddddocr
+
+    return (Path(ddddocr.__file__).parent / "common_old.onnx").stat().st_size
+
+
+def _whisperer():
+    from captcha_whisperer import CaptchaRecognizer
+    from captcha_whisperer.preprocess import preprocess_bytes
+
+    return CaptchaRecognizer(threads=1), preprocess_bytes
+
+
+def _columns_of_our_classes(charset: list[str], blank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a peer's classes stand for ours: (class id of ours, column of theirs), upper and lower case alike."""
+    pairs = [(0, blank)]
+    for i, character in enumerate(CHARACTERS):
+        pairs += [(i + 1, column) for column, theirs in enumerate(charset) if theirs.lower() == character]
+    return tuple(np.array(pairs).T)
+
+
+def _fold_cases(scores: np.ndarray, place: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Their scores (..., their K) as ours (..., K): a class of ours has the larger score of its two cases."""
+    ours = np.full((*scores.shape[:-1], ALPHABET.num_classes), -np.inf)
+    for k, column in zip(place, columns, strict=True):
+        ours[..., k] = np.maximum(ours[..., k], scores[..., column])
+    return ours
+
+
+def _tesseract_path() -> str:
+    path = shutil.which("tesseract")
+    if path is None:
+        raise ModuleNotFoundError("tesseract is not installed", name="tesseract")
+    return path
