@@ -3,6 +3,9 @@ PYTHON ?= python3
 DATA ?= $(or $(CAPTCHA_DATA),generated)
 BIN = .venv/bin
 INSTALLED = .venv/.installed
+PEERS = .venv-peers/bin
+CORE = notebooks/0[1-5]*.ipynb
+STUDIES = notebooks/0[6-8]*.ipynb
 OUT = output/run
 # The kernels' own log level is "error": at "warning" each says that it talks over TCP.
 EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
@@ -11,13 +14,18 @@ EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
 ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os.path.exists(path) else path)
 export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
 
-.PHONY: help run test lab notebooks bench reference clean
+.PHONY: help run test test-studies lab notebooks bench crossval sweep peers bench-train bench-read reference clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
 	@echo "make test   ruff, unit tests, notebooks against their stored outputs"
 	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make test-studies  the study notebooks, 06 and up, against their stored outputs"
 	@echo "make bench  train with ten seeds and tabulate them"
+	@echo "make crossval     read every image with networks that have not seen it: 10 folds, 3 seeds"
+	@echo "make sweep        search hyperparameters on validation folds; run it several times at once if you like"
+	@echo "make bench-train  seconds until 98 % of the test are read: ten seeds, two threads and one"
+	@echo "make bench-read   this reader beside others: speed, size, memory, accuracy"
 	@echo "make run DATA=kaggle, make run DATA=path/to/images: other captchas than the generated ones"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -28,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 run: $(INSTALLED)
 	@$(BIN)/python -m captcha_lib split --out $(OUT)/drawn_split.csv
-	$(EXECUTE) --output-dir $(OUT) notebooks/0[1-5]*.ipynb
+	$(EXECUTE) --output-dir $(OUT) $(CORE)
 	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
 	@tail -n 1 $(OUT)/log.txt
@@ -38,7 +46,12 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
-	$(BIN)/pytest --nbval
+	$(BIN)/pytest --nbval tests $(CORE)
+
+# The study notebooks run on a smaller grid than the figures that they quote; each says which.
+test-studies: export CAPTCHA_DATA = generated
+test-studies: $(INSTALLED)
+	$(BIN)/pytest --nbval $(STUDIES)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
@@ -46,10 +59,33 @@ lab: $(INSTALLED)
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated
 notebooks: $(INSTALLED)
-	$(EXECUTE) --inplace notebooks/0[1-5]*.ipynb
+	$(EXECUTE) --inplace $(CORE) $(STUDIES)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/bench
+
+# The whole data set out of fold, alone and with generated captchas added: half an hour on two cores. Goes on where it
+# was stopped.
+crossval: $(INSTALLED)
+	$(BIN)/python -m captcha_lib crossval --folds 10 --seeds 3 --generated 1000 --out $(OUT)/crossval
+
+sweep: $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep]'
+	$(BIN)/python -m captcha_lib sweep --out $(OUT)/sweep.log
+
+bench-train: $(INSTALLED)
+	$(BIN)/python -m benchmarks.train --out $(OUT)
+
+# The other readers, in an environment of their own. tesseract is measured too where it is installed.
+peers: $(PEERS)/.installed
+$(PEERS)/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/pip install --quiet -r benchmarks/peers.txt
+	@touch $@
+
+bench-read: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python -m captcha_lib export --out $(OUT)/captcha.onnx
+	$(BIN)/python -m benchmarks.read --onnx $(OUT)/captcha.onnx --crossval output/reference/crossval.json --out $(OUT)
 
 # The figures of the README, measured anew: about a quarter of an hour. Give DATA=kaggle or the folder of its images.
 reference: $(INSTALLED)
@@ -66,4 +102,4 @@ reference: $(INSTALLED)
 	cp $(OUT)/generated/seeds.csv output/reference/seeds_generated.csv
 
 clean:
-	rm -rf .venv output/run data/generated
+	rm -rf .venv .venv-peers output/run data/generated

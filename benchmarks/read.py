@@ -14,35 +14,34 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the peers' environment does not have the project installed
-
-from benchmarks.readers import BATCH, PEERS, READERS  # noqa: E402
-from captcha_lib.images import find_images  # noqa: E402
+from benchmarks.readers import BATCH, PEERS, READERS
+from captcha_lib.config import REFERENCE_DIR, ROOT, RUN_DIR, InputError, data_choice
+from captcha_lib.images import find_images
 
 ROUNDS = 3
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="a folder of images named by their text")
-    parser.add_argument(
-        "--weights", type=Path, default=ROOT / "output/reference/weight.pth", help="with .onnx beside it"
-    )
-    parser.add_argument(
-        "--crossval", type=Path, help="crossval.json: ours is scored out of fold, not on what it learnt"
-    )
+    parser.add_argument("--data", help="generated, or a folder of images named by their text (CAPTCHA_DATA)")
+    parser.add_argument("--weights", type=Path, default=REFERENCE_DIR / "weight.pth", help="for torch")
+    parser.add_argument("--onnx", type=Path, default=RUN_DIR / "captcha.onnx", help="the same, exported")
+    parser.add_argument("--crossval", type=Path, help="crossval.json of these images: scores ours out of fold")
     parser.add_argument(
         "--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="their environment's python"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "output/run", help="for bench_read.json and readers.csv")
+    parser.add_argument("--out", type=Path, default=RUN_DIR, help="for bench_read.json and readers.csv")
     parser.add_argument("--one", choices=READERS, help="measure this reader in this process, print JSON")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.data, options.weights)))
+        print(json.dumps(measure(options.one, Path(options.data), options)))
         return 0
-    if not options.peers.exists():
-        print(f"error: {options.peers}: no such file; run 'make peers' first", file=sys.stderr)
+    try:
+        options.data = str(_image_folder(options.data))
+        if not options.peers.exists():
+            raise InputError(f"{options.peers}: no such file; run 'make peers' first")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     runs = [run_one(name, options) for _ in range(ROUNDS) for name in READERS]
     found = [run for run in runs if run is not None]
@@ -50,14 +49,14 @@ def main() -> int:
     return 0
 
 
-def measure(name: str, data: Path, weights: Path) -> dict:
+def measure(name: str, folder: Path, options: argparse.Namespace) -> dict:
     """Loads one reader and reads everything twice: image by image, and in batches."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    files = _unique(find_images(data))
+    files = _unique(find_images(folder))
     raws = [file.read_bytes() for file in files]
     began = time.perf_counter()
-    reader = READERS[name](weights)
+    reader = READERS[name](options)
     reader.one(raws[0])
     load_s = time.perf_counter() - began
     reader.many(raws[:BATCH])
@@ -80,9 +79,10 @@ def measure(name: str, data: Path, weights: Path) -> dict:
 def run_one(name: str, options: argparse.Namespace) -> dict | None:
     """Measures one reader in a process of the environment that has it; None if it is not installed."""
     python = options.peers if name in PEERS else sys.executable
-    words = [str(python), __file__, "--one", name, "--data", str(options.data), "--weights", str(options.weights)]
+    paths = ["--data", options.data, "--weights", str(options.weights), "--onnx", str(options.onnx)]
+    words = [str(python), "-m", "benchmarks.read", "--one", name, *paths]
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | one_thread, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=os.environ | one_thread, check=False)
     if done.returncode:
         print(f"{name}: not measured ({done.stderr.strip().splitlines()[-1]})", flush=True)
         return None
@@ -118,15 +118,35 @@ def _row(name: str, runs: list[dict], crossval: Path | None) -> dict:
     exact = sum(text == file.split(".")[0] for file, text in zip(files, texts, strict=True)) / len(files)
     scored = "all images, none of which it was trained on"
     if name not in PEERS:
-        scored = "all images, some of which it was trained on"
-        if crossval is not None:
-            figures = json.loads(crossval.read_text(encoding="utf-8"))
-            by_seed = figures["exact_by_seed_likeliest_path"]
-            exact, scored = sum(by_seed) / len(by_seed) / figures["n"], "out of fold, see crossval.json"
+        out_of_fold = _exact_out_of_fold(crossval, files)
+        known = "all images, some of which it was trained on"
+        exact, scored = (exact, known) if out_of_fold is None else (out_of_fold, "out of fold, see crossval.json")
     middle = {
         key: statistics.median(run[key] for run in runs) for key in runs[0] if key.endswith(("_s", "_mb", "le", "nd"))
     }
     return {"reader": name, "exact": exact} | middle | {"n": len(files), "runs": len(runs), "exact_on": scored}
+
+
+def _exact_out_of_fold(crossval: Path | None, files: list[str]) -> float | None:
+    """The share of these files that `spell` reads out of fold; None if the cross-validation was about others."""
+    import pandas as pd
+
+    if crossval is None or not crossval.exists():
+        return None
+    predictions = pd.read_csv(crossval.with_name("crossval_predictions.csv"), dtype=str)
+    if set(predictions["file"]) != set(files):
+        return None
+    by_seed = json.loads(crossval.read_text(encoding="utf-8"))["exact_by_seed_likeliest_path"]
+    return sum(by_seed) / len(by_seed) / len(files)
+
+
+def _image_folder(data: str | None) -> Path:
+    from captcha_lib.data import locate  # here, because the peers' environment has no torch
+
+    folder = locate(data_choice(data))
+    if not isinstance(folder, Path):
+        raise InputError(f"{data}: unpack this zip first; every reader is to open the same files")
+    return folder.resolve()
 
 
 def _timed(read, what) -> tuple:

@@ -1,12 +1,14 @@
 """The readers that are measured: each turns the bytes of image files into texts, one file or many at a time.
 
-A reader is a function that loads itself and returns `Loaded`. Peers are used as their own documentation says; where
-they are to know the length and the alphabet, their scores go through this project's exact-length decoder.
+A reader is a function that loads itself, from the files named in the options of `read`, and returns `Loaded`. Peers
+are used as their own documentation says; where they are to know the length and the alphabet, their scores go through
+this project's exact-length decoder.
 """
 
 import io
 import shutil
 import subprocess
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -31,32 +33,32 @@ class Loaded(NamedTuple):
     size: int
 
 
-def captcha_lib_onnx(weights: Path) -> Loaded:
+def captcha_lib_onnx(options: Namespace) -> Loaded:
     """This model in ONNX Runtime: NumPy and Pillow, no torch."""
     from captcha_lib.onnx_reader import OnnxReader
 
-    reader = OnnxReader.load(weights.with_suffix(".onnx"))
-    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), weights.with_suffix(".onnx"))
+    reader = OnnxReader.load(options.onnx)
+    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), options.onnx)
 
 
-def captcha_lib_torch(weights: Path) -> Loaded:
+def captcha_lib_torch(options: Namespace) -> Loaded:
     """This model in torch, as `predict` runs it."""
     import torch
 
     from captcha_lib.reader import Reader
 
     torch.set_num_threads(1)
-    reader = Reader.load(weights)
-    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), weights)
+    reader = Reader.load(options.weights)
+    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), options.weights)
 
 
-def ddddocr_plain(weights: Path) -> Loaded:
+def ddddocr_plain(options: Namespace) -> Loaded:
     """ddddocr as its README says: 8,210 characters, any length, case folded."""
     engine = _ddddocr()
     return _one_by_one(lambda raw: engine.classification(raw).lower(), _ddddocr_size())
 
 
-def ddddocr_exact(weights: Path) -> Loaded:
+def ddddocr_exact(options: Namespace) -> Loaded:
     """ddddocr's scores limited to our characters in both cases, decoded to five characters."""
     engine = _ddddocr().ocr_engine
     name = engine.session.get_inputs()[0].name
@@ -72,7 +74,7 @@ def ddddocr_exact(weights: Path) -> Loaded:
     return _one_by_one(read, _ddddocr_size())
 
 
-def captcha_whisperer_plain(weights: Path) -> Loaded:
+def captcha_whisperer_plain(options: Namespace) -> Loaded:
     """captcha-whisperer as its README says, case folded."""
     recognizer, preprocess = _whisperer()
     return _in_batches(
@@ -80,7 +82,7 @@ def captcha_whisperer_plain(weights: Path) -> Loaded:
     )
 
 
-def captcha_whisperer_exact(weights: Path) -> Loaded:
+def captcha_whisperer_exact(options: Namespace) -> Loaded:
     """captcha-whisperer's scores limited to our characters, decoded to five characters."""
     from captcha_whisperer import BLANK_INDEX, LABELS
 
@@ -94,7 +96,7 @@ def captcha_whisperer_exact(weights: Path) -> Loaded:
     return _in_batches(preprocess, read)
 
 
-def tesseract(weights: Path) -> Loaded:
+def tesseract(options: Namespace) -> Loaded:
     """tesseract 5 on one line of our characters; each picture is a process of its own."""
     options = ["--psm", "7", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
 

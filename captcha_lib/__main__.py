@@ -74,7 +74,6 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--jobs", type=_count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
     command.add_argument("--generated", type=int, default=0, help="also train with so many generated captchas added")
-    command.add_argument("--audited", type=Path, help="a CSV of the audit command: also score on its audited labels")
     command.add_argument("--out", type=Path, default=RUN_DIR / "crossval", help="folder (output/run/crossval)")
 
     command = _add(
@@ -251,13 +250,12 @@ def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: 
 
 
 def crossval(options: argparse.Namespace) -> None:
-    from captcha_lib.audit import read_audit
+    from captcha_lib.audit import official_audit
     from captcha_lib.crossval import crossvalidate, write_crossval
     from captcha_lib.data import load_data
 
     captchas = load_data(options.data)
     report(captchas.summary())
-    audited = read_audit(options.audited, captchas) if options.audited else None
     check_writable(options.out / "crossval.json")
     config = replace(Config(), epochs=options.epochs)
     shape = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
@@ -266,7 +264,7 @@ def crossval(options: argparse.Namespace) -> None:
     if options.generated:
         report(f"again, with {options.generated:,} generated captchas in each training set")
         helped = crossvalidate(captchas, config, options.out / "jobs-generated", helpers=options.generated, **shape)
-    figures = write_crossval(options.out, alone, helped, audited, config)
+    figures = write_crossval(options.out, alone, helped, official_audit(captchas), config)
     said = {name: value for name, value in figures.items() if name.startswith("exact_") and isinstance(value, float)}
     report("\n".join(f"{name:22} {value:.2%}" for name, value in said.items()))
     report(f"results in {options.out}")

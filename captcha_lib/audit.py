@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import Config, InputError
+from captcha_lib.config import REFERENCE_DIR, Config, InputError
 from captcha_lib.crossval import OutOfFold, label_length, load_crossval
 from captcha_lib.data import Captchas, generated_captchas
 from captcha_lib.decode import alternatives, log_probabilities, text_log_probability
 from captcha_lib.train import fit
 
+OFFICIAL_AUDIT = REFERENCE_DIR / "label_audit.csv"
 SUSPECTS = 30  # ranks that are looked at
 WITNESSES = ("ddddocr_exact", "captcha_whisperer_exact", "generator", "judge")
 VOTES_NEEDED = 3
@@ -58,17 +59,13 @@ def audit_labels(captchas: Captchas, jobs: Path, readers: Path, judge: Path) -> 
     return apply_rule(evidence).round({"label_log_p": 4, "other_log_p": 4, "margin": 4, "generator": 4})
 
 
-def read_audit(csv: Path, captchas: Captchas) -> pd.Series:
-    """The audited label of each file, indexed by file.
-
-    Raises:
-        InputError: the file cannot be read, or is about other images.
-    """
-    table = _read_columns(csv, ["file", "label", "audited"]).set_index("file")
+def official_audit(captchas: Captchas) -> pd.Series | None:
+    """The audited label of each file, indexed by file, if these are the images that were audited; else None."""
+    if not OFFICIAL_AUDIT.exists():
+        return None
+    table = _read_columns(OFFICIAL_AUDIT, ["file", "label", "audited"]).set_index("file")
     ours = captchas.manifest.set_index("file")["label"]
-    if not ours.equals(table["label"].reindex(ours.index)):
-        raise InputError(f"audit {csv}: its files or labels are not those of {captchas.source}; audit these images")
-    return table["audited"]
+    return table["audited"] if ours.sort_index().equals(table["label"].sort_index()) else None
 
 
 def rank_labels(result: OutOfFold, width: int = 4) -> pd.DataFrame:

@@ -326,12 +326,12 @@ def _predictions_of_seed(result: OutOfFold, row: int) -> pd.DataFrame:
         fold=fold_of,
         seed=result.seeds[row],
     )
-    right = table["label"] == table["text"]
+    columns = ["confidence", "label_confidence"]
+    raw, right = table[columns].copy(), table["label"] == table["text"]
     for fold in np.unique(fold_of):
         here = fold_of == fold
-        temperature = metrics.fit_temperature(table["confidence"][~here], right[~here])
-        columns = ["confidence", "label_confidence"]
-        table.loc[here, columns] = scale_confidence(table.loc[here, columns], temperature).round(6)
+        temperature = metrics.fit_temperature(raw.loc[~here, "confidence"], right[~here])
+        table.loc[here, columns] = scale_confidence(raw[here], temperature).round(6)
     return table
 
 

@@ -81,7 +81,7 @@ def load_data(
             the alphabet, or one picture under two labels.
     """
     choice = data_choice(choice)
-    root = _locate(choice)
+    root = locate(choice)
     files = list(find_images(root))
     if not files:
         raise InputError(f"{choice}: no images there; expected .png, .jpg or .jpeg files named by their text")
@@ -110,6 +110,29 @@ def load_data(
     images, resized = stack_images([pictures[i] for i in kept], size)
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
     return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
+
+
+def locate(choice: str) -> AnyPath:
+    """The folder or zip that a choice of data names; the generated captchas are drawn, those of Kaggle downloaded.
+
+    Raises:
+        InputError: there is none, or the download failed.
+    """
+    if choice == "generated":
+        if not GENERATED_DIR.exists():
+            write_captchas(*generate_captchas(GENERATED_COUNT, GENERATED_SEED), GENERATED_DIR)
+        return GENERATED_DIR
+    if choice == "kaggle":
+        return _download_kaggle()
+    if not choice:
+        raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
+    try:
+        path = Path(choice).expanduser()
+        return path if path.is_dir() else zipfile.Path(path)
+    except zipfile.BadZipFile:
+        raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
+    except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
+        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
 
 def generated_captchas(n: int, seed: int) -> Captchas:
@@ -162,24 +185,6 @@ def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None
     with new_folder(folder) as part:
         for text, image in zip(progress(texts), images, strict=True):
             Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
-
-
-def _locate(choice: str) -> AnyPath:
-    if choice == "generated":
-        if not GENERATED_DIR.exists():
-            write_captchas(*generate_captchas(GENERATED_COUNT, GENERATED_SEED), GENERATED_DIR)
-        return GENERATED_DIR
-    if choice == "kaggle":
-        return _download_kaggle()
-    if not choice:
-        raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
-    try:
-        path = Path(choice).expanduser()
-        return path if path.is_dir() else zipfile.Path(path)
-    except zipfile.BadZipFile:
-        raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
-    except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
-        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
 
 def _download_kaggle() -> Path:

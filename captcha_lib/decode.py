@@ -119,7 +119,8 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int 
     total = _checked_total(log_probs[None], length)
     found = _search(np.exp(log_probs), width, length)
     log_p = text_log_probability(np.broadcast_to(log_probs, (len(found), *log_probs.shape)), found) - total
-    return sorted(_readings(found, log_p, alphabet), key=lambda reading: -reading.confidence)
+    readings = [reading for reading in _readings(found, log_p, alphabet) if reading.confidence > 0]
+    return sorted(readings, key=lambda reading: -reading.confidence)
 
 
 def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:

@@ -89,6 +89,29 @@ def describe_stages(model: CRNN, images: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def count_multiplications(model: CRNN, height: int, width: int) -> dict[str, int]:
+    """The multiplications that one picture costs, by kind of layer: Conv2d, LSTM, Linear."""
+    counts = dict.fromkeys(("Conv2d", "LSTM", "Linear"), 0)
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | tuple) -> None:
+        if isinstance(layer, nn.Conv2d):
+            counts["Conv2d"] += output.numel() * layer.weight[0].numel()
+        elif isinstance(layer, nn.Linear):
+            counts["Linear"] += output.numel() * layer.in_features
+        else:
+            matrices = [weight for name, weight in layer.named_parameters() if name.startswith("weight")]
+            counts["LSTM"] += inputs[0].shape[1] * sum(weight.numel() for weight in matrices)
+
+    layers = [layer for layer in model.modules() if type(layer).__name__ in counts]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        model(torch.zeros(1, 1, height, width, dtype=torch.uint8, device=device))
+    for hook in hooks:
+        hook.remove()
+    return counts
+
+
 def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """The negative log-likelihood of each label, summed over all paths that collapse to it (Graves et al., ICML 2006).
 

@@ -110,6 +110,62 @@ def plot_calibration(table: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
+def plot_risk_coverage(curves: dict[str, pd.DataFrame]) -> Figure:
+    """The share of wrong readings among the surest ones, for each share that is kept: tables of `risk_coverage`."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.2), layout="constrained")
+    for name, curve in curves.items():
+        axis.step(100 * curve["coverage"], 100 * (1 - curve["exact_rate"]), where="post", label=name)
+    axis.axhline(0.1, color="grey", linestyle=":", label="99.9 % right")
+    axis.set(xlabel="coverage: readings kept, surest first, %", ylabel="wrong among the kept, %", xlim=(88, 100.2))
+    axis.legend()
+    return _finished(figure)
+
+
+def plot_margins(ranking: pd.DataFrame, suspects: pd.Series, name: str, ranks: int = 60) -> Figure:
+    """The margins of the first ranks of a label audit, those of `suspects` (booleans) in red under their name."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.2), layout="constrained")
+    first = ranking[ranking["rank"] <= ranks]
+    for is_suspect, color, label in ((False, RIGHT, "other labels"), (True, WRONG, name)):
+        rows = first[suspects.loc[first.index] == is_suspect]
+        axis.plot(rows["rank"], rows["margin"], ".", color=color, label=label)
+    axis.axhline(0, color="grey", linestyle=":")
+    axis.set(xlabel="rank", ylabel="log-likelihood of the label\nminus that of the best other text, nats")
+    axis.legend()
+    return _finished(figure)
+
+
+def plot_time_to_accuracy(epochs: pd.DataFrame, target: float) -> Figure:
+    """Exact match against seconds of training, a line a seed: device, threads, seed, seconds, exact, n."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.4), layout="constrained")
+    for color, ((device, threads), table) in zip(
+        plt.cm.tab10.colors, epochs.groupby(["device", "threads"]), strict=False
+    ):
+        name = f"{threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else device
+        for i, (_, seed) in enumerate(table.groupby("seed")):
+            label = None if i else f"{name}, {table['seed'].nunique()} seeds"
+            axis.plot(
+                seed["seconds"], 100 * seed["exact"] / seed["n"], color=color, alpha=0.6, linewidth=1, label=label
+            )
+    axis.axhline(100 * target, color="grey", linestyle=":", label=f"{target:.0%}")
+    axis.set(xlabel="seconds since training began", ylabel="exact match on the test, %", ylim=(-2, 102), xlim=(0, None))
+    axis.legend(loc="lower right")
+    return _finished(figure)
+
+
+def plot_reading_speed(rows: pd.DataFrame) -> Figure:
+    """Images a second of several readers as bars, with their exact match: reader, images_per_second, exact."""
+    rows = rows.sort_values("images_per_second")
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1), layout="constrained")
+    ours = rows["reader"].str.startswith("captcha_lib")
+    axis.barh(rows["reader"], rows["images_per_second"], color=np.where(ours, RIGHT, "silver"))
+    for place, row in enumerate(rows.itertuples()):
+        said = f" {row.images_per_second:,.0f} a second, {100 * row.exact:.1f} % exact"
+        axis.annotate(said, (row.images_per_second, place), va="center", fontsize=9)
+    axis.set(xscale="log", xlabel="images a second, from file bytes to text, one core")
+    axis.set_xlim(right=rows["images_per_second"].max() * 8)
+    return _finished(figure)
+
+
 def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names: list[str]) -> Figure:
     """A picture (1, H, W) above the probabilities (T, K) of its columns, on one horizontal axis."""
     width = image.shape[2]

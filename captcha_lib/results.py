@@ -87,6 +87,12 @@ def write_json(path: Path, figures: dict | list) -> None:
     write_text(path, json.dumps(figures, indent=2) + "\n")
 
 
+def read_table(csv: Path) -> pd.DataFrame:
+    """Reads a CSV that this project wrote; names and texts stay texts, even one such as 25e64."""
+    names = ("file", "label", "text", "subset", "other", "judge", "audited", "ddddocr_exact", "captcha_whisperer_exact")
+    return pd.read_csv(csv, dtype=dict.fromkeys(names, str), keep_default_na=False)
+
+
 def describe_epoch(row: dict, epochs: int) -> str:
     """An epoch in one line."""
     said = f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "

@@ -15,13 +15,17 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.decode import (
     _search,
+    alternatives,
     align,
     collapse,
     decode_beam,
     decode_greedy,
     decode_length,
     length_log_probability,
+    log_probabilities,
     restrict,
+    spell,
+    text_log_probability,
 )
 from captcha_lib.model import ctc_loss
 
@@ -42,7 +46,7 @@ def alphabet_of(logits: torch.Tensor) -> Alphabet:
     return Alphabet("abcdefghijklmnopqrs"[: logits.shape[-1] - 1])
 
 
-def spell(path: tuple[int, ...], characters: str) -> str:
+def spelt(path: tuple[int, ...], characters: str) -> str:
     return "".join(characters[k - 1] for k, _ in itertools.groupby(path) if k != 0)
 
 
@@ -56,7 +60,7 @@ def text_probabilities(logits: torch.Tensor) -> dict[str, float]:
     """Every text that the lattice (T, K) can spell, with its probability."""
     total = defaultdict(float)
     for path, probability in path_probabilities(logits).items():
-        total[spell(path, alphabet_of(logits).characters)] += probability
+        total[spelt(path, alphabet_of(logits).characters)] += probability
     return dict(total)
 
 
@@ -88,7 +92,7 @@ def test_all_texts_together_have_probability_1(logits):
 def test_greedy_spells_the_best_path_and_sums_over_all_paths(logits):
     (reading,) = decode_greedy(logits[None], alphabet_of(logits))
     paths = path_probabilities(logits)
-    assert reading.text == spell(max(paths, key=paths.get), alphabet_of(logits).characters)
+    assert reading.text == spelt(max(paths, key=paths.get), alphabet_of(logits).characters)
     assert reading.confidence == pytest.approx(text_probabilities(logits)[reading.text], rel=1e-4)
 
 
@@ -276,7 +280,7 @@ def test_align_follows_the_likeliest_path_of_the_text(seed, steps, classes, scal
     logits = lattice(seed, steps, classes, scale)
     alphabet = alphabet_of(logits)
     paths = path_probabilities(logits)
-    text = data.draw(st.sampled_from(sorted({spell(path, alphabet.characters) for path in paths})))
+    text = data.draw(st.sampled_from(sorted({spelt(path, alphabet.characters) for path in paths})))
     spans = align(logits, text, alphabet)
     assert "".join(span.character for span in spans) == text
     assert all(span.first <= span.last for span in spans)
@@ -287,8 +291,8 @@ def test_align_follows_the_likeliest_path_of_the_text(seed, steps, classes, scal
         path[span.first : span.last + 1] = [k] * (span.last + 1 - span.first)
         mean = float(logits.double().softmax(-1)[span.first : span.last + 1, k].mean())
         assert span.probability == pytest.approx(mean, rel=1e-5)
-    assert spell(tuple(path), alphabet.characters) == text
-    best = max(p for one, p in paths.items() if spell(one, alphabet.characters) == text)
+    assert spelt(tuple(path), alphabet.characters) == text
+    best = max(p for one, p in paths.items() if spelt(one, alphabet.characters) == text)
     assert paths[tuple(path)] == pytest.approx(best, rel=1e-5)
 
 
@@ -308,3 +312,75 @@ def test_align_bears_very_sure_scores():
     logits[:, 0] = 400
     logits[1, 1] = logits[4, 2] = 10
     assert [(s.character, s.first, s.last) for s in align(logits, "ab", ABC)] == [("a", 1, 1), ("b", 4, 4)]
+
+
+@given(lattices, st.data())
+@many
+def test_text_log_probability_is_the_ctc_loss(logits, data):
+    alphabet = alphabet_of(logits)
+    texts = [data.draw(st.text(alphabet.characters, max_size=len(logits) + 1)) for _ in range(3)]
+    batch = logits.expand(3, -1, -1)
+    ids = [tuple(alphabet.encode(text)) for text in texts]
+    ours = text_log_probability(log_probabilities(batch), ids)
+    theirs = -ctc_loss(batch.double(), *alphabet.encode_batch(texts)).numpy()
+    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9)
+
+
+def test_text_log_probability_of_a_text_that_does_not_fit():
+    log_probs = log_probabilities(torch.zeros(2, 3, 4))
+    assert text_log_probability(log_probs, [(1, 1, 1), (1, 1)]).tolist() == pytest.approx([-np.inf, 3 * math.log(1 / 4)])
+
+
+@given(lattices, st.data())
+@many
+def test_spell_follows_the_likeliest_path_of_that_length(logits, data):
+    characters = alphabet_of(logits).characters
+    best: dict[int, float] = defaultdict(float)
+    text_of = {}
+    for path, probability in path_probabilities(logits).items():
+        text = spelt(path, characters)
+        if probability > best[len(text)]:
+            best[len(text)], text_of[len(text)] = probability, text
+    length = data.draw(st.sampled_from(sorted(best)))
+    expected = text_of[length] if length else text_of[max(best, key=best.get)]
+    assert spell(logits[None], alphabet_of(logits), length) == [expected]
+
+
+def test_spell_of_several_pictures_searches_only_where_the_length_differs():
+    logits = torch.stack([written("aa-b"), written("c--c"), written("abca")])
+    assert spell(logits, ABC) == ["ab", "cc", "abca"]
+    texts = spell(logits, ABC, 2)
+    assert texts[:2] == ["ab", "cc"]
+    assert len(texts[2]) == 2
+
+
+@pytest.mark.parametrize("length", [-1, 7])
+def test_spell_refuses_a_length_out_of_range(length):
+    with pytest.raises(InputError, match=str(length)):
+        spell(torch.zeros(1, 6, 4), ABC, length)
+
+
+def test_spell_refuses_what_no_allowed_text_can_have():
+    with pytest.raises(InputError, match="can be spelt"):
+        spell(restrict(torch.zeros(1, 3, 4), ABC, "c"), ABC, 3)
+
+
+@given(lattices, st.data())
+@many
+def test_alternatives_are_all_the_texts_of_that_length_in_order(logits, data):
+    texts = text_probabilities(logits)
+    length = data.draw(st.sampled_from(sorted({len(text) for text in texts} - {0})))
+    of_length = {text: p for text, p in texts.items() if len(text) == length}
+    found = alternatives(logits, alphabet_of(logits), length, width=WIDE)
+    assert {reading.text for reading in found} == {text for text, p in of_length.items() if p > 0}
+    shares = [of_length[reading.text] / sum(of_length.values()) for reading in found]
+    assert [reading.confidence for reading in found] == pytest.approx(shares, rel=1e-4, abs=1e-12)
+    assert [r.confidence for r in found] == sorted((r.confidence for r in found), reverse=True)
+
+
+def test_the_first_alternative_is_the_reading():
+    logits = lattice(1, 12, 4, 1.0)
+    (reading,) = decode_length(logits[None], ABC, 3)
+    first, second, *_ = alternatives(logits, ABC, 3)
+    assert (first.text, first.confidence) == (reading.text, pytest.approx(reading.confidence))
+    assert second.text != first.text

@@ -3,6 +3,7 @@
 import math
 
 import jiwer
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,8 +17,11 @@ from captcha_lib.metrics import (
     calibration,
     calibration_error,
     character_pairs,
+    coverage_at,
     describe,
+    fit_temperature,
     predictions_table,
+    risk_coverage,
     score,
     wilson_interval,
 )
@@ -187,3 +191,44 @@ def test_predictions_table():
     ]
     with pytest.raises(ValueError):
         predictions_table(captchas, [Reading("ab", 0.5)])
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.0])
+def test_fit_temperature_finds_the_one_that_made_the_confidences(true_temperature):
+    chance = np.random.default_rng(0)
+    odds = chance.normal(1, 2, 20_000)
+    right = chance.random(20_000) < 1 / (1 + np.exp(-odds))
+    confidence = 1 / (1 + np.exp(-odds * true_temperature))
+    assert fit_temperature(confidence, right) == pytest.approx(true_temperature, rel=0.05)
+
+
+@pytest.mark.parametrize("right", [[True] * 50, [False] * 50, [True]])
+def test_fit_temperature_stays_sane_where_all_readings_are_alike(right):
+    temperature = fit_temperature(np.full(len(right), 0.999), right)
+    assert 0.1 <= temperature <= 10
+    assert 0.1 <= fit_temperature(np.ones(len(right)), right) <= 10
+
+
+def guesses(confidence: list[float], right: list[bool]) -> pd.DataFrame:
+    return pd.DataFrame({"label": "a", "text": ["a" if r else "b" for r in right], "confidence": confidence})
+
+
+def test_risk_coverage_by_hand():
+    curve = risk_coverage(guesses([0.2, 0.9, 0.8, 0.9], [False, True, False, True]))
+    assert curve["confidence"].tolist() == [0.9, 0.8, 0.2]
+    assert curve["coverage"].tolist() == [0.5, 0.75, 1.0]
+    assert curve["wrong"].tolist() == [0, 1, 2]
+    assert curve["exact_rate"].tolist() == pytest.approx([1, 2 / 3, 1 / 2])
+
+
+def test_equally_sure_readings_are_kept_together():
+    """Else the order of the files would decide whether the wrong one of a pair counts."""
+    wrong_last, wrong_first = guesses([0.9, 0.9], [True, False]), guesses([0.9, 0.9], [False, True])
+    assert risk_coverage(wrong_last).equals(risk_coverage(wrong_first))
+    assert coverage_at(wrong_last, 0.9) == 0
+
+
+def test_coverage_at():
+    predictions = guesses([0.9, 0.8, 0.7, 0.6], [True, True, False, True])
+    assert coverage_at(predictions, 1.0) == 0.5
+    assert coverage_at(predictions, 0.75) == 1.0
