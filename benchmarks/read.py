@@ -62,12 +62,12 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict:
     reader.many(raws[:BATCH])
     singles = [_timed(reader.one, raw)[1] for raw in raws]
     batches = [_timed(reader.many, raws[start : start + BATCH]) for start in range(0, len(raws), BATCH)]
-    full = [seconds / BATCH for texts, seconds in batches if len(texts) == BATCH]
+    each = [seconds / len(texts) for texts, seconds in batches]
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "reader": name,
         "ms_single": 1000 * statistics.median(singles),
-        "images_per_second": 1 / statistics.median(full),
+        "images_per_second": 1 / statistics.median(each),
         "size_mb": reader.size / 1e6,
         "load_s": load_s,
         "peak_mb": peak / 1024,  # Linux counts in KiB

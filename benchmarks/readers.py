@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.decode import spell
+from captcha_lib.decode import log_probabilities, spell
 from captcha_lib.images import decode_image
 
 CHARACTERS, LENGTH = "2345678bcdefgmnpwxy", 5
@@ -60,14 +60,15 @@ def ddddocr_plain(options: Namespace) -> Loaded:
 
 def ddddocr_exact(options: Namespace) -> Loaded:
     """ddddocr's scores limited to our characters in both cases, decoded to five characters."""
-    engine = _ddddocr().ocr_engine
+    owner = _ddddocr()  # it closes its engine when it goes
+    engine = owner.ocr_engine
     name = engine.session.get_inputs()[0].name
     place, columns = _columns_of_our_classes(engine.charset_manager.get_charset(), blank=0)
 
     def read(raw: bytes) -> str:
         from PIL import Image
 
-        picture = engine._preprocess_image(Image.open(io.BytesIO(raw)), False)
+        picture = owner.ocr_engine._preprocess_image(Image.open(io.BytesIO(raw)), False)
         scores = engine.session.run(None, {name: picture})[0][:, 0]  # (T, their K)
         return spell(_fold_cases(scores, place, columns)[None], ALPHABET, LENGTH)[0]
 
@@ -175,10 +176,11 @@ def _columns_of_our_classes(charset: list[str], blank: int) -> tuple[np.ndarray,
 
 
 def _fold_cases(scores: np.ndarray, place: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Their scores (..., their K) as ours (..., K): a class of ours has the larger score of its two cases."""
+    """Their scores (..., their K) as log-probabilities of ours (..., K): those of both cases are added up."""
+    log_probs = log_probabilities(scores)
     ours = np.full((*scores.shape[:-1], ALPHABET.num_classes), -np.inf)
     for k, column in zip(place, columns, strict=True):
-        ours[..., k] = np.maximum(ours[..., k], scores[..., column])
+        ours[..., k] = np.logaddexp(ours[..., k], log_probs[..., column])
     return ours
 
 

@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out",
         dest="storage",
+        metavar="OUT",
         default=f"{RUN_DIR / 'sweep.log'}",
         help="an Optuna storage URL or a .log file (output/run/sweep.log)",
     )
@@ -243,10 +244,10 @@ def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: 
         counts["resized"] += sum(picture.shape != reader.image_size for picture in pictures)
         readings = reader.read(fit_images(pictures, reader.image_size), options.length, options.alphabet)
         for file, reading in zip(batch, readings, strict=True):
-            withheld = reading.confidence < options.min_confidence
+            confidence = round(reading.confidence, 6)
+            withheld = confidence < options.min_confidence
             counts["withheld"] += withheld
-            text = None if withheld else reading.text
-            yield {"file": str(file), "text": text, "confidence": round(reading.confidence, 6)}
+            yield {"file": str(file), "text": None if withheld else reading.text, "confidence": confidence}
 
 
 def crossval(options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from captcha_lib.data import decode_image, write_captchas
 from captcha_lib.generate import generate_captchas
 from captcha_lib.reader import Reader
 
-COMMANDS = ["generate", "split", "train", "bench", "evaluate", "predict", "export"]
+COMMANDS = ["generate", "split", "train", "bench", "crossval", "audit", "sweep", "evaluate", "predict", "export"]
 RESULTS = {
     "split.csv", "checkpoint.pth", "weight.pth", "log.txt", "loss.png",
     "metrics.json", "predictions.csv", "environment.json",
@@ -241,6 +241,113 @@ def test_predict_a_folder_and_a_file_of_another_size(weights, folder, tmp_path, 
     files = [row["file"] for row in json.loads(shown.out)]
     assert files == [str(tmp_path / "odd.JPG"), *(str(path) for path in sorted(folder.iterdir()))]
     assert shown.err == "1 of 25 images had another size and were resized to 200 x 50 px.\n"
+
+
+def test_predict_withholds_what_is_less_sure_than_asked_for(weights, folder, capsys):
+    words = "predict", folder, "--weights", weights
+    capsys.readouterr()
+    assert run(*words, "--json") == 0
+    surest = max(row["confidence"] for row in json.loads(capsys.readouterr().out))
+    assert run(*words, "--min-confidence", surest, "--json") == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)
+    assert [row["text"] for row in rows].count(None) == sum(row["confidence"] < surest for row in rows) == 23
+    assert shown.err == f"23 of 24 texts withheld: their confidence is below {surest}.\n"
+    assert run(*words, "--min-confidence", surest) == 0
+    assert capsys.readouterr().out.count("(withheld)") == 23
+    assert run(*words, "--min-confidence", surest, "--csv") == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out), dtype=str, keep_default_na=False)
+    assert (table["text"] == "").sum() == 23
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.1", "high", "nan"])
+def test_a_share_that_is_none(share):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run("predict", "x.png", "--min-confidence", share)
+
+
+@pytest.fixture(scope="module")
+def onnx_weights(weights, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
+    assert run("export", "--weights", weights, "--out", path) == 0
+    return path
+
+
+def test_predict_with_onnx_weights_reads_the_same(weights, onnx_weights, folder, capsys):
+    shown = []
+    for path in (weights, onnx_weights):
+        capsys.readouterr()
+        assert run("predict", folder, "--weights", path, "--csv") == 0
+        shown.append(pd.read_csv(io.StringIO(capsys.readouterr().out)))
+    assert shown[0][["file", "text"]].equals(shown[1][["file", "text"]])
+    assert shown[0]["confidence"].tolist() == pytest.approx(shown[1]["confidence"].tolist(), abs=1e-4)
+
+
+def test_many_files_are_read_in_the_memory_of_a_few(onnx_weights, folder, tmp_path):
+    """4,000 pictures are 40 MB of pixels and 16 MB of scores; none of it is kept."""
+    code = """
+import resource, sys
+from captcha_lib.__main__ import main
+assert main(["predict", sys.argv[1], "--weights", sys.argv[2], "--csv", "--out", sys.argv[3], "--length", "0"]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "torch" in sys.modules)
+"""
+    sources, peaks = sorted(folder.iterdir()), []
+    for count in (512, 4000):
+        place, out = tmp_path / f"images-{count}", tmp_path / f"{count}.csv"
+        place.mkdir()
+        for i in range(count):
+            shutil.copy(sources[i % len(sources)], place / f"{i:04}.png")
+        words = [sys.executable, "-c", code, str(place), str(onnx_weights), str(out)]
+        peak, has_torch = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        assert has_torch == "False"
+        assert len(pd.read_csv(out)) == count
+        peaks.append(float(peak))
+    assert peaks[1] < peaks[0] + 15
+
+
+@pytest.fixture(scope="module")
+def crossvalidated(folder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("crossval") / "crossval"
+    words = "crossval", "--data", folder, "--folds", 2, "--seeds", 1, "--epochs", 1, "--generated", 4, "--out", out
+    assert run(*words) == 0
+    return out
+
+
+def test_crossval_reads_every_image_once_a_seed(crossvalidated, folder):
+    table = pd.read_csv(crossvalidated / "crossval_predictions.csv", dtype=str)
+    assert table.columns.tolist() == ["file", "label", "text", "confidence", "fold", "seed"]
+    assert sorted(table["file"]) == sorted(names(folder))
+    assert set(table["fold"]) == {"0", "1"}
+    figures = json.loads((crossvalidated / "crossval.json").read_text())
+    assert {"n", "seeds", "folds", "exact_mean", "exact_low", "exact_high", "exact_mean_generated"} <= set(figures)
+    assert (figures["n"], figures["seeds"], figures["folds"]) == (24, 1, 2)
+
+
+def test_crossval_goes_on_where_it_was(crossvalidated, folder, capsys):
+    before = (crossvalidated / "crossval_predictions.csv").read_bytes()
+    words = "crossval", "--data", folder, "--folds", 2, "--seeds", 1, "--epochs", 1, "--out", crossvalidated
+    assert run(*words) == 0
+    assert "2 folds, 1 seeds: 0 networks to train, 2 are there already" in capsys.readouterr().out
+    assert (crossvalidated / "crossval_predictions.csv").read_bytes() == before
+
+
+def test_crossval_of_other_settings_is_refused(crossvalidated, folder, refuse):
+    words = "crossval", "--data", folder, "--folds", 2, "--seeds", 1, "--epochs", 2, "--out", crossvalidated
+    assert "another run (epochs 1, here 2)" in refuse(*words)
+
+
+def test_audit_needs_its_cross_validation(folder, tmp_path, refuse):
+    words = "audit", "--data", folder, "--crossval", tmp_path, "--readers", tmp_path / "r", "--judge", tmp_path / "j"
+    assert "no cross-validation there" in refuse(*words)
+
+
+def test_sweep_adds_a_trial(folder, tmp_path, capsys):
+    pytest.importorskip("optuna", reason="needs the extra 'sweep'")
+    words = "--trials", 1, "--folds", 2, "--epochs", 1, "--out", tmp_path / "sweep.log"
+    assert run("sweep", "--data", folder, "--seed", 0, *words) == 0
+    shown = capsys.readouterr().out
+    assert "trial 0: loss" in shown
+    assert "best of 1: loss" in shown
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -15,8 +15,8 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.decode import (
     _search,
-    alternatives,
     align,
+    alternatives,
     collapse,
     decode_beam,
     decode_greedy,
@@ -328,7 +328,9 @@ def test_text_log_probability_is_the_ctc_loss(logits, data):
 
 def test_text_log_probability_of_a_text_that_does_not_fit():
     log_probs = log_probabilities(torch.zeros(2, 3, 4))
-    assert text_log_probability(log_probs, [(1, 1, 1), (1, 1)]).tolist() == pytest.approx([-np.inf, 3 * math.log(1 / 4)])
+    assert text_log_probability(log_probs, [(1, 1, 1), (1, 1)]).tolist() == pytest.approx(
+        [-np.inf, 3 * math.log(1 / 4)]
+    )
 
 
 @given(lattices, st.data())

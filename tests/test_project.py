@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from captcha_lib.config import REFERENCE_DIR, ROOT, SPLITS_DIR
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+LISTED = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+REQUIREMENTS = [Requirement(line) for lines in LISTED for line in lines if not line.startswith(PROJECT["name"])]
 
 
 def readme() -> str:

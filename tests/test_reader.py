@@ -227,7 +227,9 @@ def test_weights_that_do_not_fit_together_are_refused(change, saved, tmp_path):
     refusal(tmp_path / "weight.pth")
 
 
-@pytest.mark.parametrize("key", ["format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"])
+@pytest.mark.parametrize(
+    "key", ["format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"]
+)
 def test_a_missing_entry_is_refused(key, saved, tmp_path):
     weights = torch.load(saved, weights_only=True)
     del weights[key]

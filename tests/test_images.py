@@ -1,0 +1,52 @@
+"""Image files to pixels. What each kind of file is decoded to stands in test_data.py, beside the manifest."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captcha_lib.images import decode_image, fit_images
+
+
+def png(image: Image.Image) -> bytes:
+    raw = io.BytesIO()
+    image.save(raw, "PNG")
+    return raw.getvalue()
+
+
+def rgba(alpha: np.ndarray) -> Image.Image:
+    colour = np.random.default_rng(0).integers(0, 256, (*alpha.shape, 3), dtype=np.uint8)
+    return Image.fromarray(np.dstack([colour, alpha]))
+
+
+def test_an_opaque_picture_is_seen_as_if_it_had_no_alpha():
+    picture = rgba(np.full((6, 9), 255, np.uint8))
+    assert (decode_image(png(picture), "x") == np.asarray(picture.convert("RGB").convert("L"))).all()
+
+
+def test_a_single_transparent_pixel_is_seen_on_white():
+    alpha = np.full((6, 9), 255, np.uint8)
+    alpha[2, 3] = 0
+    pixels = decode_image(png(rgba(alpha)), "x")
+    assert pixels[2, 3] == 255
+    opaque = decode_image(png(rgba(np.full((6, 9), 255, np.uint8))), "x")
+    assert (np.delete(pixels.ravel(), 2 * 9 + 3) == np.delete(opaque.ravel(), 2 * 9 + 3)).all()
+
+
+def test_pictures_of_one_size_are_stacked_as_they_are():
+    pictures = [np.random.default_rng(i).integers(0, 256, (5, 7), dtype=np.uint8) for i in range(3)]
+    stacked = fit_images(pictures, (5, 7))
+    assert stacked.shape == (3, 1, 5, 7)
+    assert all((one[0] == picture).all() for one, picture in zip(stacked, pictures, strict=True))
+
+
+@pytest.mark.parametrize("size", [(10, 20), (5, 7), (50, 200)])
+def test_pictures_of_another_size_are_resized(size):
+    fitted = fit_images([np.full((8, 30), 90, np.uint8)], size)
+    assert fitted.shape == (1, 1, *size)
+    assert (fitted == 90).all()
+
+
+def test_no_pictures():
+    assert fit_images([], (5, 7)).shape == (0, 1, 5, 7)
