@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.readers import BATCH, PEERS, READERS
@@ -50,7 +51,7 @@ def main() -> int:
 
 
 def measure(name: str, folder: Path, options: argparse.Namespace) -> dict:
-    """Loads one reader and reads everything twice: image by image, and in batches."""
+    """Loads one reader and reads everything image by image and, where it can, once more in batches."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     files = _unique(find_images(folder))
@@ -59,20 +60,24 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict:
     reader = READERS[name](options)
     reader.one(raws[0])
     load_s = time.perf_counter() - began
-    reader.many(raws[:BATCH])
-    singles = [_timed(reader.one, raw)[1] for raw in raws]
-    batches = [_timed(reader.many, raws[start : start + BATCH]) for start in range(0, len(raws), BATCH)]
-    each = [seconds / len(texts) for texts, seconds in batches]
+    texts, alone = _timed_all(reader.one, raws)
+    each = alone
+    if reader.many is not None:
+        reader.many(raws[:BATCH])
+        batches = [raws[start : start + BATCH] for start in range(0, len(raws), BATCH)]
+        batch_texts, seconds = _timed_all(reader.many, batches)
+        texts = [text for batch in batch_texts for text in batch]
+        each = [spent / len(batch) for spent, batch in zip(seconds, batches, strict=True)]
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "reader": name,
-        "ms_single": 1000 * statistics.median(singles),
+        "ms_single": 1000 * statistics.median(alone),
         "images_per_second": 1 / statistics.median(each),
         "size_mb": reader.size / 1e6,
         "load_s": load_s,
         "peak_mb": peak / 1024,  # Linux counts in KiB
         "files": [file.name for file in files],
-        "texts": [text for texts, _ in batches for text in texts],
+        "texts": texts,
     }
 
 
@@ -149,10 +154,14 @@ def _image_folder(data: str | None) -> Path:
     return folder.resolve()
 
 
-def _timed(read, what) -> tuple:
-    began = time.perf_counter()
-    texts = read(what)
-    return texts, time.perf_counter() - began
+def _timed_all(read: Callable, things: list) -> tuple[list, list[float]]:
+    """What `read` makes of each thing, and the seconds that each took."""
+    answers, seconds = [], []
+    for thing in things:
+        began = time.perf_counter()
+        answers.append(read(thing))
+        seconds.append(time.perf_counter() - began)
+    return answers, seconds
 
 
 def _unique(files) -> list[Path]:

@@ -26,10 +26,10 @@ Texts = Callable[[list[bytes]], list[str]]
 
 
 class Loaded(NamedTuple):
-    """Both ways of reading, and the bytes of the files that hold the weights."""
+    """Both ways of reading, `many` only where a reader has batches, and the bytes of the files with the weights."""
 
     one: Callable[[bytes], str]
-    many: Texts
+    many: Texts | None
     size: int
 
 
@@ -55,7 +55,7 @@ def captcha_lib_torch(options: Namespace) -> Loaded:
 def ddddocr_plain(options: Namespace) -> Loaded:
     """ddddocr as its README says: 8,210 characters, any length, case folded."""
     engine = _ddddocr()
-    return _one_by_one(lambda raw: engine.classification(raw).lower(), _ddddocr_size())
+    return Loaded(lambda raw: engine.classification(raw).lower(), None, _ddddocr_size())
 
 
 def ddddocr_exact(options: Namespace) -> Loaded:
@@ -72,7 +72,7 @@ def ddddocr_exact(options: Namespace) -> Loaded:
         scores = engine.session.run(None, {name: picture})[0][:, 0]  # (T, their K)
         return spell(_fold_cases(scores, place, columns)[None], ALPHABET, LENGTH)[0]
 
-    return _one_by_one(read, _ddddocr_size())
+    return Loaded(read, None, _ddddocr_size())
 
 
 def captcha_whisperer_plain(options: Namespace) -> Loaded:
@@ -108,7 +108,7 @@ def tesseract(options: Namespace) -> Loaded:
 
     _tesseract_path()
     models = Path("/usr/share/tesseract-ocr").glob("*/tessdata/eng.traineddata")
-    return _one_by_one(read, sum(path.stat().st_size for path in models))
+    return Loaded(read, None, sum(path.stat().st_size for path in models))
 
 
 READERS = {
@@ -132,10 +132,6 @@ def _ours(texts_of_images: Callable[[np.ndarray], list[str]], weights: Path) -> 
         return texts
 
     return Loaded(lambda raw: many([raw])[0], many, weights.stat().st_size)
-
-
-def _one_by_one(read: Callable[[bytes], str], size: int) -> Loaded:
-    return Loaded(read, lambda raws: [read(raw) for raw in raws], size)
 
 
 def _in_batches(preprocess: Callable[[bytes], np.ndarray], read: Callable[[list[np.ndarray]], list[str]]) -> Loaded:

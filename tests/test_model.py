@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from captcha_lib.config import Config, InputError
 from captcha_lib.generate import CHARACTERS, generate_captchas
-from captcha_lib.model import CRNN, ctc_loss
+from captcha_lib.model import CRNN, count_multiplications, ctc_loss
 
 SMALL = {"channels": (4, 4, 8), "hidden": 16}
 
@@ -120,3 +120,17 @@ def test_gradients_reach_every_weight():
     ctc_loss(model(images), torch.tensor([[1, 2], [3, 3]]), torch.tensor([2, 2])).sum().backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
     assert still == []
+
+
+def test_multiplications_by_hand():
+    """16 x 16 px: convolutions see 8 x 8, 4 x 4 and 2 x 4 places, the columns 1 x 4, and T is 4."""
+    model = CRNN(5, 16, channels=(2, 3, 4), hidden=6)
+    convolutions = 8 * 8 * 2 * 25 + 4 * 4 * 3 * 2 * 9 + 2 * 4 * 4 * 3 * 9 + 4 * 6 * 4 * 3
+    lstm = 4 * 2 * (4 * 3 * 6 + 4 * 3 * 3)
+    assert count_multiplications(model, 16, 16) == {"Conv2d": convolutions, "LSTM": lstm, "Linear": 4 * 6 * 5}
+
+
+def test_counting_leaves_no_hooks_behind():
+    model = CRNN(5, 16, channels=(2, 3, 4), hidden=6)
+    assert count_multiplications(model, 16, 16) == count_multiplications(model, 16, 16)
+    assert not any(layer._forward_hooks for layer in model.modules())

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from captcha_lib import plots
 from captcha_lib.decode import Span
 from captcha_lib.generate import generate_captchas
-from captcha_lib.metrics import by_position, calibration, character_pairs
+from captcha_lib.metrics import by_position, calibration, character_pairs, risk_coverage
 
 matplotlib.use("Agg")
 
@@ -48,6 +48,26 @@ ARGUMENTS = {
     "plot_calibration": (calibration(PREDICTIONS),),
     "plot_scores_over_image": (IMAGES[0], torch.rand(50, 4).softmax(-1), ["blank", "a", "b", "c"]),
     "plot_alignment": (IMAGES[0], [Span("a", 4, 6, 0.9), Span("b", 10, 10, 1.0)], 50),
+}
+RANKING = pd.DataFrame({"rank": range(1, 81), "margin": [i - 5.5 for i in range(80)]})
+EPOCHS = pd.DataFrame(
+    {
+        "device": "cpu",
+        "threads": [1, 1, 1, 1, 2, 2],
+        "seed": [0, 0, 1, 1, 0, 0],
+        "seconds": [1.0, 2.0, 1.1, 2.1, 0.6, 1.2],
+        "exact": [0, 9, 1, 10, 0, 9],
+        "n": 10,
+    }
+)
+READERS = pd.DataFrame(
+    {"reader": ["captcha_lib, torch", "another"], "images_per_second": [2000.0, 100.0], "exact": [0.996, 0.84]}
+)
+ARGUMENTS |= {
+    "plot_risk_coverage": ({"as given": risk_coverage(PREDICTIONS)},),
+    "plot_margins": (RANKING, RANKING["margin"] < 0, "planted"),
+    "plot_time_to_accuracy": (EPOCHS, 0.98),
+    "plot_reading_speed": (READERS,),
 }
 PUBLIC = [name for name, thing in vars(plots).items() if name.startswith("plot_") and inspect.isfunction(thing)]
 
@@ -97,3 +117,34 @@ def test_confusions_show_what_was_counted():
     }
     one_each = {(c, c): 1 for c in "cde2"}
     assert shown == one_each | {("a", "a"): 2, ("b", "b"): 3, ("2", plots.NOTHING): 1, (plots.NOTHING, "x"): 1}
+
+
+def test_risk_coverage_is_in_percent():
+    (line, _) = plots.plot_risk_coverage({"a": risk_coverage(PREDICTIONS)}).axes[0].lines
+    assert line.get_xdata().tolist() == pytest.approx([100 / 3, 200 / 3, 100])
+    assert line.get_ydata().tolist() == pytest.approx([0, 50, 200 / 3])
+
+
+def test_margins_show_the_first_ranks_and_mark_the_suspects():
+    figure = plots.plot_margins(RANKING, RANKING["margin"] < 0, "planted", ranks=20)
+    others, suspects, _ = figure.axes[0].lines
+    assert suspects.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    assert others.get_xdata().tolist() == list(range(7, 21))
+    assert suspects.get_color() == plots.WRONG
+
+
+def test_time_to_accuracy_has_a_line_a_seed():
+    axis = plots.plot_time_to_accuracy(EPOCHS, 0.98).axes[0]
+    assert len(axis.lines) == 4  # three trainings and the target
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert names == ["1 thread, 2 seeds", "2 threads, 1 seeds", "98%"]
+    assert axis.lines[0].get_ydata().tolist() == [0, 90]
+
+
+def test_reading_speed_has_the_fastest_on_top():
+    axis = plots.plot_reading_speed(READERS).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["another", "captcha_lib, torch"]
+    assert [text.get_text() for text in axis.texts] == [
+        " 100 a second, 84.0 % exact",
+        " 2,000 a second, 99.6 % exact",
+    ]

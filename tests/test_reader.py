@@ -19,7 +19,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.decode import Reading, decode_greedy, decode_length
 from captcha_lib.generate import CHARACTERS, generate_captchas
 from captcha_lib.model import CRNN
-from captcha_lib.onnx_reader import OnnxReader
+from captcha_lib.onnx_reader import OnnxReader, profile_layers
 from captcha_lib.reader import Reader, export_onnx, round_weights
 
 ALPHABET = Alphabet.of([CHARACTERS])
@@ -282,7 +282,7 @@ def test_onnx_reader_needs_no_torch(session, folder):
 import sys
 from pathlib import Path
 import numpy as np
-from captcha_lib.onnx_reader import OnnxReader
+from captcha_lib.onnx_reader import OnnxReader, profile_layers
 OnnxReader.load(Path({str(folder / "model.onnx")!r})).read(np.zeros((2, 1, 50, 200), np.uint8))
 sys.exit("torch" in sys.modules)
 """
@@ -310,3 +310,10 @@ def test_onnx_reader_refuses_a_file_without_its_facts(session, folder, tmp_path)
 def test_an_export_leaves_the_reader_as_it_was(session, reader, images, saved):
     assert not reader.model.training
     assert torch.equal(reader.logits(images), Reader.load(saved).logits(images))
+
+
+def test_the_profile_says_where_the_time_goes(session, images, folder):
+    spent = profile_layers(folder / "model.onnx", images.numpy(), repeats=3)
+    assert {"Conv", "LSTM", "MaxPool"} <= set(spent)
+    assert list(spent.values()) == sorted(spent.values(), reverse=True)
+    assert all(0 <= milliseconds < 1000 for milliseconds in spent.values())
