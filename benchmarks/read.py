@@ -27,7 +27,13 @@ def main() -> int:
     parser.add_argument("--data", help="generated, or a folder of images named by their text (CAPTCHA_DATA)")
     parser.add_argument("--weights", type=Path, default=REFERENCE_DIR / "weight.pth", help="for torch")
     parser.add_argument("--onnx", type=Path, default=RUN_DIR / "captcha.onnx", help="the same, exported")
-    parser.add_argument("--crossval", type=Path, help="crossval.json of these images: scores ours out of fold")
+    parser.add_argument(
+        "--crossval",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of crossval.json: the first one of these images scores ours",
+    )
     parser.add_argument(
         "--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="their environment's python"
     )
@@ -103,22 +109,30 @@ def write(runs: list[dict], options: argparse.Namespace) -> None:
     """Writes bench_read.json, a row a reader, and readers.csv, the texts of the peers."""
     import pandas as pd
 
-    from captcha_lib.files import write_csv
-    from captcha_lib.results import write_json
+    from captcha_lib.files import replacing, write_csv
+    from captcha_lib.plots import plot_reading_speed
+    from captcha_lib.results import machine, write_json
 
     names = [name for name in READERS if any(run["reader"] == name for run in runs)]
     rows = [_row(name, [run for run in runs if run["reader"] == name], options.crossval) for name in names]
+    rows = [
+        row | {"threads_used": 1, "processor": machine()["processor"], "packages": machine()["packages"]}
+        for row in rows
+    ]
     write_json(options.out / "bench_read.json", rows)
+    with replacing(options.out / "reading_speed.png") as part:
+        plot_reading_speed(pd.DataFrame(rows)).savefig(part, dpi=120)
     last = {run["reader"]: run for run in runs}
     texts = pd.DataFrame({"file": runs[0]["files"]})
     for name in names:
         if name in PEERS:
             texts[READERS[name].__name__] = last[name]["texts"]
     write_csv(options.out / "readers.csv", texts)
-    print(pd.DataFrame(rows).drop(columns=["measured"], errors="ignore").round(3).to_string(index=False))
+    shown = ["reader", "exact", "ms_single", "images_per_second", "size_mb", "load_s", "peak_mb"]
+    print(pd.DataFrame(rows)[shown].round(3).to_string(index=False))
 
 
-def _row(name: str, runs: list[dict], crossval: Path | None) -> dict:
+def _row(name: str, runs: list[dict], crossval: list[Path]) -> dict:
     files, texts = runs[-1]["files"], runs[-1]["texts"]
     exact = sum(text == file.split(".")[0] for file, text in zip(files, texts, strict=True)) / len(files)
     scored = "all images, none of which it was trained on"
@@ -132,17 +146,17 @@ def _row(name: str, runs: list[dict], crossval: Path | None) -> dict:
     return {"reader": name, "exact": exact} | middle | {"n": len(files), "runs": len(runs), "exact_on": scored}
 
 
-def _exact_out_of_fold(crossval: Path | None, files: list[str]) -> float | None:
-    """The share of these files that `spell` reads out of fold; None if the cross-validation was about others."""
-    import pandas as pd
+def _exact_out_of_fold(crossval: list[Path], files: list[str]) -> float | None:
+    """The share of these files that `spell` reads out of fold; None if no cross-validation was about them."""
+    from captcha_lib.results import read_table
 
-    if crossval is None or not crossval.exists():
-        return None
-    predictions = pd.read_csv(crossval.with_name("crossval_predictions.csv"), dtype=str)
-    if set(predictions["file"]) != set(files):
-        return None
-    by_seed = json.loads(crossval.read_text(encoding="utf-8"))["exact_by_seed_likeliest_path"]
-    return sum(by_seed) / len(by_seed) / len(files)
+    for folder in crossval:
+        predictions = folder / "crossval_predictions.csv"
+        if predictions.exists() and set(read_table(predictions)["file"]) == set(files):
+            figures = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
+            by_seed = figures["exact_by_seed_likeliest_path"]
+            return sum(by_seed) / len(by_seed) / len(files)
+    return None
 
 
 def _image_folder(data: str | None) -> Path:

@@ -17,7 +17,8 @@ import torch
 from captcha_lib import Alphabet, Config, fit, load_data, split_captchas
 from captcha_lib.config import RUN_DIR, InputError
 from captcha_lib.data import Captchas
-from captcha_lib.files import write_csv
+from captcha_lib.files import replacing, write_csv
+from captcha_lib.plots import plot_time_to_accuracy
 from captcha_lib.results import machine, write_json
 
 TARGET = 0.98
@@ -46,6 +47,8 @@ def main() -> int:
         figures["cuda" if device == "cuda" else f"threads_{threads}"] = summarise(table)
     write_csv(options.out / "bench_train.csv", epochs)
     write_json(options.out / "bench_train.json", figures | machine())
+    with replacing(options.out / "time_to_accuracy.png") as part:
+        plot_time_to_accuracy(epochs, TARGET).savefig(part, dpi=120)
     return 0
 
 

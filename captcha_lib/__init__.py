@@ -14,7 +14,8 @@ The way of one captcha, and the function that does each step:
       |  metrics.score
     exact match, CER
 
-`reader.Reader` is the part from images to readings: weights in, texts out.
+`reader.Reader` is the part from images to readings: weights in, texts out. `onnx_reader.OnnxReader` does the same with
+ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and labels can be believed.
 """
 
 from importlib import import_module
@@ -25,11 +26,13 @@ _HOME = {
     "Captchas": "data",
     "Config": "config",
     "InputError": "config",
+    "OnnxReader": "onnx_reader",
     "Reader": "reader",
     "Reading": "decode",
     "Span": "decode",
     "align": "decode",
     "collapse": "decode",
+    "crossvalidate": "crossval",
     "ctc_loss": "model",
     "decode_beam": "decode",
     "decode_greedy": "decode",
@@ -37,6 +40,7 @@ _HOME = {
     "fit": "train",
     "generate_captchas": "generate",
     "load_data": "data",
+    "spell": "decode",
     "split_captchas": "split",
     "write_run": "results",
 }

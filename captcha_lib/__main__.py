@@ -7,19 +7,29 @@ import json
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
+from captcha_lib.cli import (
+    DATA_HELP,
+    add_command,
+    add_data,
+    add_machine,
+    count,
+    load_split,
+    prepare_machine,
+    report,
+    share,
+)
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
 from captcha_lib.files import check_writable, progress, replacing, write_csv
+from captcha_lib.studies import add_studies
 
 WEIGHTS = "weight.pth"
 DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
 MAX_SEED = 2**32
 PREDICT_BATCH = 256  # files read before the next ones are opened
-DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,85 +52,52 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m captcha_lib", description="Learn and read text captchas.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = _add(commands, "generate", generate, "draw labelled captchas into a folder")
-    command.add_argument("--count", type=_count, default=1070, help="how many (%(default)s)")
+    command = add_command(commands, "generate", generate, "draw labelled captchas into a folder")
+    command.add_argument("--count", type=count, default=1070, help="how many (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "captchas", help="a new folder (output/run/captchas)")
 
-    command = _add(commands, "split", split, "write which image is for training, validation and test")
-    _add_data(command)
+    command = add_command(commands, "split", split, "write which image is for training, validation and test")
+    add_data(command)
     command.add_argument("--out", type=Path, default=RUN_DIR / DRAWN_SPLIT, help="a CSV (output/run/drawn_split.csv)")
     command.add_argument("--layout", type=Path, help="also copy the images into train/ val/ test/ in this new folder")
 
-    command = _add(commands, "train", train, "train on labelled images, then read the test images")
-    _add_data(command)
-    _add_machine(command)
+    command = add_command(commands, "train", train, "train on labelled images, then read the test images")
+    add_data(command)
+    add_machine(command)
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of the results (output/run)")
     command.add_argument("--alphabet", help="the characters to learn (those of the labels)")
-    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
-    command = _add(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
+    command = add_command(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
     command.add_argument("--data", help=DATA_HELP)
-    command.add_argument("--seeds", type=_count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--seeds", type=count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--own-splits", action="store_true", help="each seed draws its split (the official one)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "bench", help="folder of the runs (output/run/bench)")
-    _add_machine(command)
+    add_machine(command)
 
-    command = _add(commands, "crossval", crossval, "read every image with networks that have not seen it; resumes")
-    command.add_argument("--data", help=DATA_HELP)
-    command.add_argument("--folds", type=_count, default=10, help="parts; one is read, the others train (%(default)s)")
-    command.add_argument("--seeds", type=_count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
-    command.add_argument("--jobs", type=_count, default=2, help="processes, of one thread each (%(default)s)")
-    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
-    command.add_argument("--generated", type=int, default=0, help="also train with so many generated captchas added")
-    command.add_argument("--out", type=Path, default=RUN_DIR / "crossval", help="folder (output/run/crossval)")
+    add_studies(commands)
 
-    command = _add(
-        commands, "audit", audit, "rank the labels of a cross-validation, and change the wrong ones by a rule"
-    )
-    command.add_argument("--data", help=DATA_HELP)
-    command.add_argument("--crossval", type=Path, default=RUN_DIR / "crossval", help="its folder (output/run/crossval)")
-    command.add_argument("--readers", type=Path, required=True, help="CSV of their texts, see benchmarks/")
-    command.add_argument("--judge", type=Path, required=True, help="CSV: file,chosen, what a blind judge chose")
-    command.add_argument("--out", type=Path, default=RUN_DIR / "label_audit.csv", help="(output/run/label_audit.csv)")
-    _add_machine(command)
-
-    command = _add(commands, "sweep", sweep, "search hyperparameters on validation folds; needs the extra 'sweep'")
-    _add_data(command)
-    command.add_argument("--trials", type=_count, default=20, help="how many this call adds (%(default)s)")
-    command.add_argument(
-        "--folds", type=_count, default=4, help="of the images that are not for the test (%(default)s)"
-    )
-    command.add_argument("--epochs", type=_count, default=Config.epochs, help="passes over the images (%(default)s)")
-    command.add_argument("--study", default="captchas", help="name of the study (%(default)s)")
-    command.add_argument(
-        "--out",
-        dest="storage",
-        metavar="OUT",
-        default=f"{RUN_DIR / 'sweep.log'}",
-        help="an Optuna storage URL or a .log file (output/run/sweep.log)",
-    )
-
-    command = _add(commands, "evaluate", evaluate, "score weights on labelled images")
-    _add_data(command)
-    _add_machine(command)
+    command = add_command(commands, "evaluate", evaluate, "score weights on labelled images")
+    add_data(command)
+    add_machine(command)
     _add_reading(command, RUN_DIR / WEIGHTS, "output/run/weight.pth")
     command.add_argument("--subset", choices=("train", "val", "test", "all"), default="test", help="(%(default)s)")
     command.add_argument("--out", type=Path, help="also write the predictions to this CSV")
 
-    command = _add(commands, "predict", predict, "read images: file, text, confidence")
+    command = add_command(commands, "predict", predict, "read images: file, text, confidence")
     command.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="image files, or folders of them")
-    _add_machine(command)
+    add_machine(command)
     _add_reading(command, REFERENCE_DIR / WEIGHTS, "output/reference/weight.pth")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const=_as_json, help="a JSON list of objects")
     form.add_argument("--csv", dest="form", action="store_const", const=_as_csv, help="CSV: file,text,confidence")
-    command.add_argument("--min-confidence", type=_share, default=0.0, help="withhold less sure texts (%(default)s)")
+    command.add_argument("--min-confidence", type=share, default=0.0, help="withhold less sure texts (%(default)s)")
     command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
     command.set_defaults(form=_as_table)
 
-    command = _add(commands, "export", export, "write weights as ONNX")
+    command = add_command(commands, "export", export, "write weights as ONNX")
     command.add_argument("--weights", type=Path, default=REFERENCE_DIR / WEIGHTS, help="(output/reference/weight.pth)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "captcha.onnx", help="(output/run/captcha.onnx)")
     return parser
@@ -138,7 +115,7 @@ def generate(options: argparse.Namespace) -> None:
 def split(options: argparse.Namespace) -> None:
     from captcha_lib.split import write_layout, write_split
 
-    captchas = _load_split(options)
+    captchas = load_split(options)
     if options.layout:
         check_writable(options.out)
         write_layout(captchas, options.layout)
@@ -152,9 +129,9 @@ def train(options: argparse.Namespace) -> None:
     from captcha_lib.metrics import describe, score
     from captcha_lib.train import run
 
-    device = _prepare_machine(options)
+    device = prepare_machine(options)
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
-    captchas = _load_split(options, alphabet)
+    captchas = load_split(options, alphabet)
     alphabet = alphabet or Alphabet.of(captchas.labels)
     config = replace(Config(), seed=options.seed or 0, epochs=options.epochs)
     try:
@@ -173,7 +150,7 @@ def bench(options: argparse.Namespace) -> None:
     from captcha_lib.split import split_captchas
     from captcha_lib.train import run
 
-    device = _prepare_machine(options)
+    device = prepare_machine(options)
     captchas = load_data(options.data)
     folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
@@ -190,11 +167,6 @@ def bench(options: argparse.Namespace) -> None:
     )
 
 
-def report(line: str, to: TextIO | None = None) -> None:
-    """Prints a line of progress at once."""
-    print(line, file=to, flush=True)
-
-
 def evaluate(options: argparse.Namespace) -> None:
     from captcha_lib.data import load_data
     from captcha_lib.metrics import describe, predictions_table, score
@@ -207,7 +179,7 @@ def evaluate(options: argparse.Namespace) -> None:
         beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
         if options.split is None and options.seed is None and beside.exists():
             options.split = beside
-        captchas = _load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
+        captchas = load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
     predictions = predictions_table(captchas, reader.read(captchas.images, options.length, options.alphabet))
     if options.out:
         write_csv(options.out, predictions)
@@ -250,52 +222,6 @@ def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: 
             yield {"file": str(file), "text": None if withheld else reading.text, "confidence": confidence}
 
 
-def crossval(options: argparse.Namespace) -> None:
-    from captcha_lib.audit import official_audit
-    from captcha_lib.crossval import crossvalidate, write_crossval
-    from captcha_lib.data import load_data
-
-    captchas = load_data(options.data)
-    report(captchas.summary())
-    check_writable(options.out / "crossval.json")
-    config = replace(Config(), epochs=options.epochs)
-    shape = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
-    alone = crossvalidate(captchas, config, options.out / "jobs", **shape)
-    helped = None
-    if options.generated:
-        report(f"again, with {options.generated:,} generated captchas in each training set")
-        helped = crossvalidate(captchas, config, options.out / "jobs-generated", helpers=options.generated, **shape)
-    figures = write_crossval(options.out, alone, helped, official_audit(captchas), config)
-    said = {name: value for name, value in figures.items() if name.startswith("exact_") and isinstance(value, float)}
-    report("\n".join(f"{name:22} {value:.2%}" for name, value in said.items()))
-    report(f"results in {options.out}")
-
-
-def audit(options: argparse.Namespace) -> None:
-    from captcha_lib.audit import RULE, audit_labels
-    from captcha_lib.data import load_data
-
-    _prepare_machine(options)
-    captchas = load_data(options.data)
-    report(captchas.summary())
-    table = audit_labels(captchas, options.crossval / "jobs", options.readers, options.judge)
-    write_csv(options.out, table)
-    changed = table[table["label"] != table["audited"]]
-    report(f"{RULE}\n{len(changed)} of {len(table)} labels changed:")
-    report(changed.to_string(index=False))
-    report(f"written to {options.out}")
-
-
-def sweep(options: argparse.Namespace) -> None:
-    from captcha_lib.sweep import sweep
-
-    captchas = _load_split(options)
-    study = sweep(captchas, options.storage, options.trials, options.folds, options.epochs, options.study, report)
-    finished = [trial for trial in study.trials if trial.value is not None]
-    if finished:
-        report(f"best of {len(finished)}: loss {study.best_value:.4f} with {study.best_params}")
-
-
 def export(options: argparse.Namespace) -> None:
     from captcha_lib.generate import generate_captchas
     from captcha_lib.images import fit_images
@@ -313,70 +239,16 @@ def export(options: argparse.Namespace) -> None:
     )
 
 
-def _add(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", help=DATA_HELP)
-    command.add_argument("--split", help="a split CSV, or 'official' for the one in data/splits that fits the images")
-    command.add_argument("--seed", type=int, help="the run's random numbers (0); draws the split where none is given")
-
-
-def _add_machine(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--threads", type=_count, help="processor threads (one a core); fewer on a busy machine")
-    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
-
-
 def _add_reading(command: argparse.ArgumentParser, weights: Path, shown: str) -> None:
     command.add_argument("--weights", type=Path, default=weights, help=f"({shown})")
     command.add_argument("--length", type=int, help="characters of each text, 0 for any (that of the training labels)")
     command.add_argument("--alphabet", help="the characters that may occur (all that the weights know)")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
-    return share
-
-
 def _check_seed(options: argparse.Namespace) -> None:
     seed = getattr(options, "seed", None)
     if seed is not None and not 0 <= seed < MAX_SEED:
         raise InputError(f"seed {seed}: give 0 or more, and less than {MAX_SEED:,}")
-
-
-def _prepare_machine(options: argparse.Namespace) -> str:
-    import torch
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        torch.zeros(1, device=options.device)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {options.device!r}: torch cannot use it here; try --device cpu") from None
-    return options.device
-
-
-def _load_split(options: argparse.Namespace, alphabet=None, size=None):
-    from captcha_lib.data import load_data
-    from captcha_lib.split import split_captchas
-
-    captchas = split_captchas(load_data(options.data, alphabet, size), options.split, options.seed)
-    print(captchas.summary(), flush=True)
-    return captchas
 
 
 def _load_reader(options: argparse.Namespace):
@@ -387,7 +259,7 @@ def _load_reader(options: argparse.Namespace):
         return OnnxReader.load(options.weights, options.threads or 1)
     from captcha_lib.reader import Reader
 
-    return Reader.load(options.weights, _prepare_machine(options))
+    return Reader.load(options.weights, prepare_machine(options))
 
 
 def _image_files(path: Path) -> list[Path]:

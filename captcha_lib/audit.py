@@ -112,6 +112,19 @@ def plant_errors(captchas: Captchas, count: int, seed: int) -> tuple[Captchas, n
     return replace(captchas, manifest=captchas.manifest.assign(label=labels)), rows
 
 
+def find_planted(ranking: pd.DataFrame, captchas: Captchas) -> pd.DataFrame:
+    """Where the audit ranked the planted labels: one row each with rank, file, label, true_label and margin.
+
+    Args:
+        ranking: of `rank_labels`, made with the spoilt labels.
+        captchas: with the true labels.
+    """
+    true_label = dict(zip(captchas.manifest["file"], captchas.labels, strict=True))
+    table = ranking.assign(true_label=ranking["file"].map(true_label))
+    planted = table["label"] != table["true_label"]
+    return table.loc[planted, ["rank", "file", "label", "true_label", "margin"]].reset_index(drop=True)
+
+
 def generator_margins(
     captchas: Captchas, ranking: pd.DataFrame, count: int = 5000, epochs: int = 12, seed: int = 0
 ) -> pd.Series:

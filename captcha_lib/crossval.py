@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from sklearn.model_selection import KFold
 
-from captcha_lib import metrics, results
+from captcha_lib import metrics, plots, results
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas, concatenate, generated_captchas
@@ -29,7 +29,7 @@ from captcha_lib.decode import (
     spell,
     text_log_probability,
 )
-from captcha_lib.files import new_folder, write_csv
+from captcha_lib.files import new_folder, replacing, write_csv
 from captcha_lib.train import fit, identity
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
@@ -142,9 +142,9 @@ def out_of_fold_predictions(result: OutOfFold) -> pd.DataFrame:
 def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series | None = None) -> dict:
     """The figures of a cross-validation; shares are fractions of 1.
 
-    `exact_low` and `exact_high` are the Wilson interval of the mean count of the seeds among the n images: readings of
-    one image by several seeds are no independent samples, so more seeds do not make it narrower. The pooled one takes
-    them for independent.
+    `exact_low` and `exact_high` are the Wilson interval of all readings, n times seeds. It takes the readings of one
+    image by several seeds for independent samples, which they are not; `exact_low_one_seed` and `exact_high_one_seed`
+    are the wider interval of the mean count among n images.
 
     Args:
         result: what `crossvalidate` returned.
@@ -154,8 +154,8 @@ def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series |
     n, seeds = len(result.captchas), len(result.seeds)
     scores = [metrics.score(table) for _, table in predictions.groupby("seed")]
     exact = np.array([score["exact"] for score in scores])
-    interval = metrics.wilson_interval(round(exact.mean()), n)
     pooled = metrics.wilson_interval(int(exact.sum()), n * seeds)
+    one_seed = metrics.wilson_interval(round(exact.mean()), n)
     length = label_length(result.captchas)
     figures = {
         "n": n,
@@ -164,10 +164,10 @@ def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series |
         "decoder": f"exact length {length}, prefix beam of width 8" if length else "best path",
         "exact_mean": float(exact.mean() / n),
         "exact_std": float((exact / n).std(ddof=1)) if seeds > 1 else None,
-        "exact_low": interval[0],
-        "exact_high": interval[1],
-        "exact_low_pooled": pooled[0],
-        "exact_high_pooled": pooled[1],
+        "exact_low": pooled[0],
+        "exact_high": pooled[1],
+        "exact_low_one_seed": one_seed[0],
+        "exact_high_one_seed": one_seed[1],
         "exact_by_seed": exact.tolist(),
         "exact_by_seed_likeliest_path": _exact_by_path(result, length),
         "exact_by_seed_best_path": _exact_by_path(result, 0),
@@ -183,7 +183,9 @@ def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series |
 def write_crossval(
     out: Path, alone: OutOfFold, helped: OutOfFold | None, audited: pd.Series | None, config: Config
 ) -> dict:
-    """Writes crossval.json, crossval_predictions.csv, crossval_misread.csv and calibration.json.
+    """Writes crossval.json, crossval_predictions.csv, crossval_misread.csv, calibration.json and risk_coverage.png.
+
+    Confidence is measured on the audited labels where there are some, and apart on the labels as given.
 
     Args:
         out: their folder.
@@ -197,10 +199,13 @@ def write_crossval(
     """
     predictions = out_of_fold_predictions(alone)
     figures = {"data": alone.captchas.source} | summarise(alone, predictions, audited)
-    calibrated = {"seeds": len(alone.seeds), "folds": figures["folds"]} | calibration_figures(predictions)
+    by_labels = {"labels as given": predictions}
     if audited is not None:
-        on_audited = calibration_figures(relabelled(predictions, audited))
-        calibrated |= {f"{name}_audited": value for name, value in on_audited.items() if name != "n"}
+        by_labels["audited labels"] = relabelled(predictions, audited)
+    labels = list(by_labels)[-1]
+    calibrated = {"labels": labels, "seeds": len(alone.seeds), "folds": figures["folds"]}
+    calibrated |= calibration_figures(by_labels[labels])
+    calibrated |= {f"{name}_as_given": value for name, value in calibration_figures(predictions).items()}
     if helped is not None:
         theirs = summarise(helped, out_of_fold_predictions(helped), audited)
         figures |= {f"{name}_generated": v for name, v in theirs.items() if name.startswith(("exact", "cer", "train"))}
@@ -210,6 +215,9 @@ def write_crossval(
     columns = ["file", "label", "text", "confidence", "fold", "seed"]
     write_csv(out / "crossval_predictions.csv", predictions[columns])
     write_csv(out / "crossval_misread.csv", misread(predictions))
+    curves = {name: metrics.risk_coverage(table) for name, table in by_labels.items()}
+    with replacing(out / "risk_coverage.png") as part:
+        plots.plot_risk_coverage(curves).savefig(part, dpi=120)
     return figures
 
 

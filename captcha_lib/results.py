@@ -19,6 +19,11 @@ from captcha_lib.split import write_split
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
 
+NUMBERS = (  # the columns of our tables that hold no text
+    "confidence", "label_confidence", "fold", "seed",
+    "rank", "label_log_p", "other_log_p", "margin", "generator", "votes",
+)  # fmt: skip
+
 
 def write_run(
     out: Path, captchas: Captchas, reader: Reader, history: pd.DataFrame, config: Config, device: str = "cpu"
@@ -88,9 +93,9 @@ def write_json(path: Path, figures: dict | list) -> None:
 
 
 def read_table(csv: Path) -> pd.DataFrame:
-    """Reads a CSV that this project wrote; names and texts stay texts, even one such as 25e64."""
-    names = ("file", "label", "text", "subset", "other", "judge", "audited", "ddddocr_exact", "captcha_whisperer_exact")
-    return pd.read_csv(csv, dtype=dict.fromkeys(names, str), keep_default_na=False)
+    """Reads a CSV that this project wrote; its texts stay texts, even one such as 25e64, and empty ones stay empty."""
+    table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in NUMBERS if name in table})
 
 
 def describe_epoch(row: dict, epochs: int) -> str:
@@ -102,8 +107,8 @@ def describe_epoch(row: dict, epochs: int) -> str:
 
 
 def best_row(history: pd.DataFrame) -> pd.Series:
-    """The epoch whose weights were kept."""
-    return history.sort_values(["val_exact", "val_ctc"], ascending=[False, True]).iloc[0]
+    """The epoch whose weights were kept: the last of those that read the validation images best."""
+    return history[history["val_exact"] == history["val_exact"].max()].iloc[-1]
 
 
 def first_exact_epoch(history: pd.DataFrame) -> int | None:

@@ -80,7 +80,7 @@ def fit(
     device: str = "cpu",
     report: Callable[[str], None] = print,
 ) -> tuple[Reader, pd.DataFrame]:
-    """Trains a CRNN; the weights are those of the epoch that reads the validation images best.
+    """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
 
     Args:
         train, val: labelled images of one size. No test image is ever seen here. Without validation images the weights
@@ -229,9 +229,12 @@ def _validate(model: CRNN, val: Captchas, alphabet: Alphabet) -> dict:
 
 
 def _keep_if_best(state: State, row: dict) -> None:
-    rank = [row["val_exact"], -row["val_ctc"]] if "val_exact" in row else [row["epoch"]]
-    if not state.best or rank > state.best["rank"]:
-        state.best = {"rank": rank, "weights": copy.deepcopy(state.averaged.module.state_dict())}
+    """Equally good epochs are settled by the schedule, which ends with the smallest steps, and not by the loss: a wrong
+    label among the validation images costs more the surer a network is, so the loss would favour early epochs.
+    """
+    exact = row.get("val_exact", 0)
+    if not state.best or exact >= state.best["exact"]:
+        state.best = {"exact": exact, "weights": copy.deepcopy(state.averaged.module.state_dict())}
 
 
 def _check_lengths(model: CRNN, train: Captchas) -> None:

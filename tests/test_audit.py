@@ -9,7 +9,7 @@ import torch
 
 from captcha_lib import audit
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.audit import apply_rule, audit_labels, official_audit, plant_errors, rank_labels
+from captcha_lib.audit import apply_rule, audit_labels, find_planted, official_audit, plant_errors, rank_labels
 from captcha_lib.config import InputError
 from captcha_lib.crossval import OutOfFold
 from captcha_lib.data import generated_captchas
@@ -81,6 +81,14 @@ def test_planted_errors_change_one_character_each():
     assert CAPTCHAS.labels == generated_captchas(12, seed=3).labels  # the original is as it was
     assert plant_errors(CAPTCHAS, 5, seed=1)[0].labels == spoilt.labels
     assert plant_errors(CAPTCHAS, 5, seed=2)[0].labels != spoilt.labels
+
+
+def test_planted_labels_are_listed_with_their_ranks():
+    spoilt, rows = plant_errors(CAPTCHAS, 3, seed=1)
+    table = find_planted(rank_labels(out_of_fold(spoilt.labels, [CAPTCHAS.labels])), CAPTCHAS)
+    assert table["rank"].tolist() == [1, 2, 3]
+    assert set(table["file"]) == set(CAPTCHAS.manifest["file"].iloc[rows])
+    assert sorted(table["true_label"]) == sorted(CAPTCHAS.labels[row] for row in rows)
 
 
 def evidence(**columns) -> pd.DataFrame:

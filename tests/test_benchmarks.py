@@ -71,7 +71,7 @@ def test_a_timed_training_counts_from_its_start():
 def options(folder, weights, reader, tmp_path_factory) -> Namespace:
     onnx = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
     export_onnx(reader, onnx)
-    return Namespace(data=str(folder), weights=weights, onnx=onnx, peers=Path("/nowhere/python"), crossval=None)
+    return Namespace(data=str(folder), weights=weights, onnx=onnx, peers=Path("/nowhere/python"), crossval=[])
 
 
 @pytest.mark.parametrize("name", ["captcha_lib, ONNX Runtime", "captcha_lib, torch"])
@@ -107,14 +107,14 @@ def crossval(tmp_path) -> Path:
     (tmp_path / "crossval.json").write_text(json.dumps({"exact_by_seed_likeliest_path": [1, 2]}))
     table = pd.DataFrame({"file": ["ab.png", "cd.png"] * 2, "seed": [0, 0, 1, 1]})
     table.to_csv(tmp_path / "crossval_predictions.csv", index=False)
-    return tmp_path / "crossval.json"
+    return tmp_path
 
 
 def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp_path):
     files = ["ab.png", "cd.png"]
     runs = [run("captcha_lib, torch", files, ["ab", "cd"], ms) for ms in (1.0, 9.0, 2.0)]
     runs += [run("ddddocr", files, ["ab", "xx"], ms) for ms in (10.0, 12.0, 11.0)]
-    read.write(runs, Namespace(out=tmp_path, crossval=crossval))
+    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
     ours, theirs = json.loads((tmp_path / "bench_read.json").read_text())
     assert (ours["reader"], ours["ms_single"], ours["n"], ours["runs"]) == ("captcha_lib, torch", 2.0, 2, 3)
     assert ours["exact"] == 0.75
@@ -126,7 +126,7 @@ def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp
 
 def test_a_cross_validation_of_other_images_is_not_taken(crossval, tmp_path):
     runs = [run("captcha_lib, torch", ["ab.png", "xy.png"], ["ab", "xy"], 1.0)]
-    read.write(runs, Namespace(out=tmp_path, crossval=crossval))
+    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
     (row,) = json.loads((tmp_path / "bench_read.json").read_text())
     assert row["exact"] == 1
     assert "some of which it was trained on" in row["exact_on"]

@@ -21,7 +21,19 @@ from captcha_lib.data import decode_image, write_captchas
 from captcha_lib.generate import generate_captchas
 from captcha_lib.reader import Reader
 
-COMMANDS = ["generate", "split", "train", "bench", "crossval", "audit", "sweep", "evaluate", "predict", "export"]
+COMMANDS = [
+    "generate",
+    "split",
+    "train",
+    "bench",
+    "crossval",
+    "audit",
+    "plant",
+    "sweep",
+    "evaluate",
+    "predict",
+    "export",
+]
 RESULTS = {
     "split.csv", "checkpoint.pth", "weight.pth", "log.txt", "loss.png",
     "metrics.json", "predictions.csv", "environment.json",
@@ -339,6 +351,15 @@ def test_crossval_of_other_settings_is_refused(crossvalidated, folder, refuse):
 def test_audit_needs_its_cross_validation(folder, tmp_path, refuse):
     words = "audit", "--data", folder, "--crossval", tmp_path, "--readers", tmp_path / "r", "--judge", tmp_path / "j"
     assert "no cross-validation there" in refuse(*words)
+
+
+def test_plant_lists_the_planted_labels(folder, tmp_path, capsys):
+    words = "--count", 3, "--folds", 2, "--epochs", 1, "--out", tmp_path / "planted"
+    assert run("plant", "--data", folder, *words) == 0
+    table = pd.read_csv(tmp_path / "planted" / "planted.csv", dtype=str)
+    assert table.columns.tolist() == ["rank", "file", "label", "true_label", "margin"]
+    assert (table["file"] == table["true_label"] + ".png").all()
+    assert "3 of 3 planted labels in the first 30 ranks" in capsys.readouterr().out
 
 
 def test_sweep_adds_a_trial(folder, tmp_path, capsys):

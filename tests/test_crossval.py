@@ -215,8 +215,8 @@ def test_summary_counts(made_up):
     assert figures["exact_by_seed_likeliest_path"] == figures["exact_by_seed_best_path"] == [23, 21]
     assert figures["exact_mean"] == pytest.approx(22 / 24)
     assert figures["exact_std"] == pytest.approx(np.std([23 / 24, 21 / 24], ddof=1))
-    assert (figures["exact_low"], figures["exact_high"]) == wilson_interval(22, 24)
-    assert (figures["exact_low_pooled"], figures["exact_high_pooled"]) == wilson_interval(44, 48)
+    assert (figures["exact_low"], figures["exact_high"]) == wilson_interval(44, 48)
+    assert (figures["exact_low_one_seed"], figures["exact_high_one_seed"]) == wilson_interval(22, 24)
     assert "exact_audited" not in figures
 
 
@@ -247,8 +247,19 @@ def test_all_files_are_written(made_up, tmp_path):
     predictions = pd.read_csv(tmp_path / "crossval_predictions.csv", dtype=str)
     assert predictions.columns.tolist() == ["file", "label", "text", "confidence", "fold", "seed"]
     assert len(predictions) == 48
-    assert {"ece", "coverage_at_999", "ece_audited"} <= set(json.loads((tmp_path / "calibration.json").read_text()))
+    calibrated = json.loads((tmp_path / "calibration.json").read_text())
+    assert calibrated["labels"] == "audited labels"
+    assert {"ece", "coverage_at_999", "ece_as_given", "coverage_at_999_as_given"} <= set(calibrated)
+    assert (tmp_path / "risk_coverage.png").read_bytes().startswith(b"\x89PNG")
     assert len(pd.read_csv(tmp_path / "crossval_misread.csv")) == 4
+
+
+def test_without_audited_labels_confidence_is_measured_on_the_given_ones(made_up, tmp_path):
+    write_crossval(tmp_path, made_up, None, None, TINY)
+    calibrated = json.loads((tmp_path / "calibration.json").read_text())
+    assert calibrated["labels"] == "labels as given"
+    assert calibrated["ece"] == calibrated["ece_as_given"]
+    assert "exact_mean_generated" not in json.loads((tmp_path / "crossval.json").read_text())
 
 
 def test_relabelled_changes_labels_only(made_up):

@@ -11,7 +11,8 @@ import captcha_lib
 
 ORDER = [
     "config", "files", "alphabet", "images", "generate", "data", "split", "augment",
-    "model", "decode", "onnx_reader", "reader", "metrics", "plots", "results", "train", "crossval", "__main__",
+    "model", "decode", "onnx_reader", "reader", "metrics", "plots", "results", "train", "crossval", "audit",
+    "sweep", "cli", "studies", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 

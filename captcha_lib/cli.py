@@ -1,0 +1,75 @@
+"""What the commands of the shell share: their options, and a line of progress. Nothing heavy is imported at the top."""
+
+import argparse
+from collections.abc import Callable
+from typing import TextIO
+
+from captcha_lib.config import InputError
+
+DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
+
+
+def add_command(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
+    """Adds a command to the parser of all commands; `says` is a sentence for the help, without its full stop."""
+    parser = commands.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """The options of a command that takes split data."""
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--split", help="a split CSV, or 'official' for the one in data/splits that fits the images")
+    command.add_argument("--seed", type=int, help="the run's random numbers (0); draws the split where none is given")
+
+
+def add_machine(command: argparse.ArgumentParser) -> None:
+    """The options of a command that can choose what it runs on."""
+    command.add_argument("--threads", type=count, help="processor threads (one a core); fewer on a busy machine")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (%(default)s)")
+
+
+def report(line: str, to: TextIO | None = None) -> None:
+    """Prints a line of progress at once."""
+    print(line, file=to, flush=True)
+
+
+def count(text: str) -> int:
+    """An option's value that is a number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """An option's value that is a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
+def prepare_machine(options: argparse.Namespace) -> str:
+    """Sets the threads; returns the device. Raises InputError if torch cannot use it."""
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device {options.device!r}: torch cannot use it here; try --device cpu") from None
+    return options.device
+
+
+def load_split(options: argparse.Namespace, alphabet=None, size=None):
+    """Loads and splits the data that the options of `add_data` name, and says which it is."""
+    from captcha_lib.data import load_data
+    from captcha_lib.split import split_captchas
+
+    captchas = split_captchas(load_data(options.data, alphabet, size), options.split, options.seed)
+    print(captchas.summary(), flush=True)
+    return captchas

@@ -1,0 +1,122 @@
+"""The commands of the studies: crossval, audit, plant, sweep."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from captcha_lib.cli import DATA_HELP, add_command, add_data, add_machine, count, load_split, prepare_machine, report
+from captcha_lib.config import RUN_DIR, Config
+from captcha_lib.files import check_writable, write_csv
+
+
+def add_studies(commands) -> None:
+    """Adds the commands of the studies to the parser of all commands."""
+    command = add_command(
+        commands, "crossval", crossval, "read every image with networks that have not seen it; resumes"
+    )
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--folds", type=count, default=10, help="parts; one is read, the others train (%(default)s)")
+    command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--generated", type=count, help="train once more, with so many generated captchas added")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "crossval", help="folder (output/run/crossval)")
+
+    command = add_command(
+        commands, "audit", audit, "rank the labels of a cross-validation, and change the wrong ones by a rule"
+    )
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--crossval", type=Path, default=RUN_DIR / "crossval", help="its folder (output/run/crossval)")
+    command.add_argument("--readers", type=Path, required=True, help="CSV of their texts, see benchmarks/")
+    command.add_argument("--judge", type=Path, required=True, help="CSV: file,chosen, what a blind judge chose")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "label_audit.csv", help="(output/run/label_audit.csv)")
+    add_machine(command)
+
+    command = add_command(commands, "plant", plant, "try the audit: plant wrong labels, and look for them")
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--count", type=count, default=20, help="how many (%(default)s)")
+    command.add_argument("--folds", type=count, default=10, help="of the cross-validation (%(default)s)")
+    command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "planted", help="folder (output/run/planted)")
+
+    command = add_command(
+        commands, "sweep", sweep, "search hyperparameters on validation folds; needs the extra 'sweep'"
+    )
+    add_data(command)
+    command.add_argument("--trials", type=count, default=20, help="how many this call adds (%(default)s)")
+    command.add_argument("--folds", type=count, default=4, help="of the images that are not for the test (%(default)s)")
+    command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--study", default="captchas", help="name of the study (%(default)s)")
+    command.add_argument(
+        "--out",
+        dest="storage",
+        metavar="OUT",
+        default=f"{RUN_DIR / 'sweep.log'}",
+        help="an Optuna storage URL or a .log file (output/run/sweep.log)",
+    )
+
+
+def crossval(options: argparse.Namespace) -> None:
+    from captcha_lib.audit import official_audit
+    from captcha_lib.crossval import crossvalidate, write_crossval
+    from captcha_lib.data import load_data
+
+    captchas = load_data(options.data)
+    report(captchas.summary())
+    check_writable(options.out / "crossval.json")
+    config = replace(Config(), epochs=options.epochs)
+    shape = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
+    alone = crossvalidate(captchas, config, options.out / "jobs", **shape)
+    helped = None
+    if options.generated:
+        report(f"again, with {options.generated:,} generated captchas in each training set")
+        helped = crossvalidate(captchas, config, options.out / "jobs-generated", helpers=options.generated, **shape)
+    figures = write_crossval(options.out, alone, helped, official_audit(captchas), config)
+    said = {name: value for name, value in figures.items() if name.startswith("exact_") and isinstance(value, float)}
+    report("\n".join(f"{name:22} {value:.2%}" for name, value in said.items()))
+    report(f"results in {options.out}")
+
+
+def audit(options: argparse.Namespace) -> None:
+    from captcha_lib.audit import RULE, audit_labels
+    from captcha_lib.data import load_data
+
+    prepare_machine(options)
+    captchas = load_data(options.data)
+    report(captchas.summary())
+    table = audit_labels(captchas, options.crossval / "jobs", options.readers, options.judge)
+    write_csv(options.out, table)
+    changed = table[table["label"] != table["audited"]]
+    report(f"{RULE}\n{len(changed)} of {len(table)} labels changed:")
+    report(changed.to_string(index=False))
+    report(f"written to {options.out}")
+
+
+def plant(options: argparse.Namespace) -> None:
+    from captcha_lib.audit import SUSPECTS, find_planted, plant_errors, rank_labels
+    from captcha_lib.crossval import crossvalidate
+    from captcha_lib.data import load_data
+
+    captchas = load_data(options.data)
+    report(captchas.summary())
+    check_writable(options.out / "planted.csv")
+    spoilt, _ = plant_errors(captchas, options.count, seed=0)
+    config = replace(Config(), epochs=options.epochs)
+    result = crossvalidate(spoilt, config, options.out / "jobs", options.folds, 1, jobs=options.jobs, report=report)
+    table = find_planted(rank_labels(result), captchas)
+    write_csv(options.out / "planted.csv", table.round({"margin": 4}))
+    found = int((table["rank"] <= SUSPECTS).sum())
+    report(
+        f"{found} of {len(table)} planted labels in the first {SUSPECTS} ranks, the last at rank {table['rank'].max()}"
+    )
+
+
+def sweep(options: argparse.Namespace) -> None:
+    from captcha_lib.sweep import sweep
+
+    captchas = load_split(options)
+    study = sweep(captchas, options.storage, options.trials, options.folds, options.epochs, options.study, report)
+    finished = [trial for trial in study.trials if trial.value is not None]
+    if finished:
+        report(f"best of {len(finished)}: loss {study.best_value:.4f} with {study.best_params}")
