@@ -5,6 +5,7 @@ import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from captcha_lib.config import InputError
 from captcha_lib.decode import Decoder, Reading
 from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN
+
+if TYPE_CHECKING:
+    import onnx
 
 FORMAT = "captcha_lib weights 2"
 KEYS = {"format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"}
@@ -121,8 +125,9 @@ def _stored(tensor: torch.Tensor) -> torch.Tensor:
 def export_onnx(reader: Reader, path: Path) -> None:
     """Writes the network as ONNX: images (B, 1, H, W) uint8 -> logits (B, T, K), batch and width free.
 
-    The alphabet, the image size and the length are in the file's metadata. The older exporter is taken, since the
-    newer one (dynamo=True) cannot leave the width of an LSTM's input free.
+    The alphabet, the image size, the length and the temperature are in the file's metadata. The weights are stored in
+    half precision, as in a weights file, and are back in single precision once the file is loaded. The older exporter
+    is taken, since the newer one (dynamo=True) cannot leave the width of an LSTM's input free.
     """
     import onnx  # here, because only an export needs it
 
@@ -141,6 +146,23 @@ def export_onnx(reader: Reader, path: Path) -> None:
         graph = onnx.load(part)
         facts = {"alphabet": reader.alphabet.characters, "height": height, "width": width, "length": reader.length or 0}
         facts["temperature"] = reader.temperature
+        _halve_weights(graph)
         onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items()})
         onnx.checker.check_model(graph)
         onnx.save(graph, part)
+
+
+def _halve_weights(graph: "onnx.ModelProto") -> None:
+    """Stores the large constants as float16, each followed by a Cast, which ONNX Runtime folds away when it loads."""
+    import onnx
+
+    casts = []
+    for tensor in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 256:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    for cast in reversed(casts):
+        graph.graph.node.insert(0, cast)

@@ -80,7 +80,7 @@ def test_a_number_of_folds_that_cannot_be_is_refused(folds):
 
 
 def test_every_image_has_scores_of_each_seed(finished):
-    assert finished.logits.shape == (2, 24, 50, finished.alphabet.num_classes)
+    assert finished.logits.shape == (2, 24, 25, finished.alphabet.num_classes)
     assert finished.folds.shape == (2, 24)
     assert np.isfinite(finished.logits).all()
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captcha_lib import images
+from captcha_lib.config import InputError
 from captcha_lib.images import decode_image, fit_images
 
 
@@ -32,6 +34,42 @@ def test_a_single_transparent_pixel_is_seen_on_white():
     assert pixels[2, 3] == 255
     opaque = decode_image(png(rgba(np.full((6, 9), 255, np.uint8))), "x")
     assert (np.delete(pixels.ravel(), 2 * 9 + 3) == np.delete(opaque.ravel(), 2 * 9 + 3)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_the_quick_way_and_pillow_see_the_same_pixels(mode, transparent, monkeypatch):
+    alpha = np.full((6, 9), 255, np.uint8)
+    alpha[1, 2] = 100 if transparent else 255
+    source = rgba(alpha)
+    picture = source.convert("L").convert("I;16") if mode == "I;16" else source.convert(mode)
+    options = {"transparency": 0} if transparent and mode in ("L", "P") else {}
+    raw = io.BytesIO()
+    picture.save(raw, "PNG", **options)
+    quick = decode_image(raw.getvalue(), "x")
+    monkeypatch.setattr(images, "load_png", None)
+    assert (quick == decode_image(raw.getvalue(), "x")).all()
+
+
+def test_the_quick_way_is_taken(monkeypatch):
+    raw = png(rgba(np.full((6, 9), 255, np.uint8)))
+    monkeypatch.setattr(images.Image, "open", None)
+    assert decode_image(raw, "x").shape == (6, 9)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
+def test_a_cut_off_png_is_refused_in_one_line(share):
+    raw = png(rgba(np.random.default_rng(1).integers(200, 256, (40, 90), dtype=np.uint8)))
+    with pytest.raises(InputError, match=r"^x\.png: ") as caught:
+        decode_image(raw[: int(len(raw) * share)], "x.png")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_png_is_refused_before_it_is_opened():
+    raw = bytearray(png(Image.new("L", (4, 4))))
+    raw[16:24] = (50_000).to_bytes(4, "big") * 2
+    with pytest.raises(InputError, match=r"^x\.png: "):
+        decode_image(bytes(raw), "x.png")
 
 
 def test_pictures_of_one_size_are_stacked_as_they_are():

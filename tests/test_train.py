@@ -285,7 +285,7 @@ def test_length_is_known_if_all_labels_agree(straight):
 
 
 def test_a_label_too_long_for_the_picture_is_refused():
-    narrow = as_captchas(["bcde", "bbcc"], torch.randint(0, 256, (2, 1, 50, 20), dtype=torch.uint8))
+    narrow = as_captchas(["bcde", "bbcc"], torch.randint(0, 256, (2, 1, 50, 40), dtype=torch.uint8))
     with pytest.raises(InputError, match=r"bbcc\.png: .* 6 time steps .* 5"):
         fit(narrow, narrow, ALPHABET, replace(TINY, epochs=1), report=lambda line: None)
 
