@@ -98,8 +98,8 @@ def captcha_whisperer_exact(options: Namespace) -> Loaded:
 
 
 def tesseract(options: Namespace) -> Loaded:
-    """tesseract 5 on one line of our characters; each picture is a process of its own."""
-    options = ["--psm", "7", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
+    """tesseract 5 on one word of our characters; each picture is a process of its own."""
+    options = ["--psm", "8", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
 
     def read(raw: bytes) -> str:
         command = [_tesseract_path(), "stdin", "stdout", *options]

@@ -41,6 +41,7 @@ class OutOfFold:
 
     Attributes:
         captchas: all the images.
+        alphabet: the characters of the classes.
         seeds: the seeds.
         folds: (S, N), the fold of each image.
         logits: (S, N, T, K), the scores that each image got from the network that had not seen it.
@@ -126,7 +127,12 @@ def load_crossval(captchas: Captchas, out: Path) -> OutOfFold:
     fold_of = np.stack([draw_folds(len(captchas), folds, seed) for seed in range(seeds)])
     if len(done) != seeds * folds:
         raise InputError(f"{out}: {len(done)} of {seeds * folds} jobs are done; run the crossval command again")
-    return _gather(captchas, Alphabet.of(captchas.labels), fold_of, folds, out)
+    alphabet, first = Alphabet.of(captchas.labels), out / "seed-0-fold-0"
+    ours = identity(*_sides(captchas, fold_of[0] == 0), alphabet, Config())["images"]
+    theirs = _facts(first)["identity"]["images"]
+    if ours != theirs:
+        raise _of_another_run(first, "images", theirs, ours)
+    return _gather(captchas, alphabet, fold_of, folds, out)
 
 
 def out_of_fold_predictions(result: OutOfFold) -> pd.DataFrame:
@@ -226,10 +232,11 @@ def calibration_figures(predictions: pd.DataFrame) -> dict:
 
     Returns:
         n (readings), ece, coverage_at_999 (the largest share of readings that is at least 99.9 % right), exact_at_97
-        (the share that is right of the surest 97 %) and wrong_at_97 (their count).
+        (the share that is right of the surest 97 %) and wrong_at_97 (how many of them are wrong). Where so many are
+        equally sure that no part of 97 % or less can be told apart, the surest part counts.
     """
     curve = metrics.risk_coverage(predictions)
-    kept = curve[curve["coverage"] <= 0.97].iloc[-1]
+    kept = curve.iloc[max(0, (curve["coverage"] <= 0.97).sum() - 1)]
     return {
         "n": len(predictions),
         "ece": metrics.calibration_error(metrics.calibration(predictions)),
@@ -271,14 +278,10 @@ class _Job:
         """Whether its results are there; raises InputError if those of another job are."""
         if not self.folder.exists():
             return False
-        saved = json.loads((self.folder / "job.json").read_text(encoding="utf-8"))["identity"]
-        wanted = json.loads(json.dumps(self.identity(train, test, alphabet)))
-        for name, value in wanted.items():
+        saved = _facts(self.folder)["identity"]
+        for name, value in self.identity(train, test, alphabet).items():
             if saved.get(name) != value:
-                raise InputError(
-                    f"{self.folder}: it belongs to another run ({name} {saved.get(name)}, here {value}); "
-                    "give another --out or remove it"
-                )
+                raise _of_another_run(self.folder, name, saved.get(name), value)
         return True
 
 
@@ -288,10 +291,7 @@ def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
     reader, history = fit(train, None, alphabet, job.config, report=lambda line: None)
     logits = reader.logits(test.images).numpy()
     seconds = float(history["seconds"].iloc[-1])
-    facts = {
-        "identity": job.identity(train, test, alphabet),
-        "seconds": round(seconds, 1),
-    }
+    facts = {"identity": job.identity(train, test, alphabet), "seconds": round(seconds, 1)}
     with new_folder(job.folder) as part:
         reader.save(part / "weight.pth")
         np.save(part / "logits.npy", logits)
@@ -299,6 +299,16 @@ def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
     texts = spell(logits, alphabet, reader.length or 0)
     right = sum(text == label for text, label in zip(texts, test.labels, strict=True))
     return f"seed {job.config.seed} fold {job.fold}: {right} of {len(test)} right, trained in {seconds:.0f} s"
+
+
+def _facts(folder: Path) -> dict:
+    """What a finished job says of itself."""
+    return json.loads((folder / "job.json").read_text(encoding="utf-8"))
+
+
+def _of_another_run(folder: Path, name: str, theirs: object, ours: object) -> InputError:
+    said = f"{folder}: it belongs to another run ({name} {theirs}, here {ours})"
+    return InputError(f"{said}; give another --out or remove it")
 
 
 def _sides(captchas: Captchas, is_test: np.ndarray) -> tuple[Captchas, Captchas]:
@@ -315,7 +325,7 @@ def _gather(captchas: Captchas, alphabet: Alphabet, fold_of: np.ndarray, folds: 
             folder = out / f"seed-{seed}-fold-{fold}"
             logits = np.load(folder / "logits.npy", allow_pickle=False)
             parts |= dict(zip(np.flatnonzero(fold_of[seed] == fold).tolist(), logits, strict=True))
-            seconds[seed, fold] = json.loads((folder / "job.json").read_text(encoding="utf-8"))["seconds"]
+            seconds[seed, fold] = _facts(folder)["seconds"]
         scores.append(np.stack([parts[row] for row in range(len(captchas))]))
     return OutOfFold(captchas, alphabet, list(seeds), fold_of, np.stack(scores), seconds)
 

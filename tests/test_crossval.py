@@ -135,6 +135,11 @@ def test_loading_what_is_not_there_is_refused(out, tmp_path, finished):
         load_crossval(CAPTCHAS, tmp_path)
 
 
+def test_loading_the_scores_of_other_images_is_refused(out, finished):
+    with pytest.raises(InputError, match=r"another run \(images"):
+        load_crossval(generated_captchas(24, seed=4), out)
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [({"config": replace(TINY, epochs=2)}, "epochs"), ({"captchas": generated_captchas(24, seed=4)}, "images")],
@@ -235,6 +240,11 @@ def test_calibration_figures_by_hand():
     assert figures["n"] == 100
     assert figures["coverage_at_999"] == 0.98
     assert (figures["exact_at_97"], figures["wrong_at_97"]) == (1.0, 0)
+
+
+def test_calibration_figures_where_all_are_equally_sure():
+    figures = calibration_figures(pd.DataFrame({"label": "a", "text": ["a", "b"], "confidence": 1.0}))
+    assert (figures["exact_at_97"], figures["wrong_at_97"]) == (0.5, 1)
 
 
 def test_all_files_are_written(made_up, tmp_path):
