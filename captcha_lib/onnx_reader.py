@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
 import numpy as np
 import onnxruntime
@@ -91,6 +92,23 @@ def profile_layers(path: Path, images: np.ndarray, repeats: int = 50) -> dict[st
     for (kind, _), durations in runs.items():
         spent[kind] += median(durations) / 1000 / len(images)
     return dict(spent.most_common())
+
+
+def measure_peak(size: int = 1024, repeats: int = 15) -> float:
+    """What one thread can do at most, in GFLOP/s: a large product of float32 matrices in ONNX Runtime, the best run."""
+    import onnx  # here, because reading does without
+
+    a, b, c = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [size, size]) for name in "abc")
+    product = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c])
+    model = onnx.helper.make_model(product, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), _options(1), providers=["CPUExecutionProvider"])
+    square = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    seconds = []
+    for _ in range(repeats):
+        began = perf_counter()
+        session.run(None, {"a": square, "b": square})
+        seconds.append(perf_counter() - began)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

@@ -234,7 +234,7 @@ def test_labels_are_changed_by_the_rule_and_its_witnesses():
         assert table[reader].tolist() == readers.loc[table["file"], reader].tolist()
     judge = read_table(REFERENCE_DIR / "label_judge.csv").set_index("file")["chosen"]
     assert set(table.loc[table["judge"] != "", "file"]) == set(judge.index)
-    assert len(judge) == SUSPECTS
+    assert (table["judge"] != "")[table["rank"] <= SUSPECTS].all()
 
 
 def test_readme_names_the_changed_labels():
@@ -259,7 +259,9 @@ def test_bench_train_figures_are_those_of_its_epochs():
     figures, epochs = evidence("bench_train.json"), pd.read_csv(REFERENCE_DIR / "bench_train.csv")
     for threads in (1, 2):
         again = bench_train.summarise(epochs[epochs["threads"] == threads])
-        assert figures[f"threads_{threads}"] == pytest.approx(again)
+        ours = figures[f"threads_{threads}"]
+        assert ours.keys() == again.keys()
+        assert all(ours[name] == pytest.approx(again[name]) for name in again)
         assert again["n"] == 10
 
 

@@ -19,7 +19,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.decode import Reading, decode_greedy, decode_length
 from captcha_lib.generate import CHARACTERS, generate_captchas
 from captcha_lib.model import CRNN
-from captcha_lib.onnx_reader import OnnxReader, profile_layers
+from captcha_lib.onnx_reader import OnnxReader, measure_peak, profile_layers
 from captcha_lib.reader import Reader, export_onnx, round_weights
 
 ALPHABET = Alphabet.of([CHARACTERS])
@@ -287,7 +287,7 @@ def test_onnx_reader_needs_no_torch(session, folder):
 import sys
 from pathlib import Path
 import numpy as np
-from captcha_lib.onnx_reader import OnnxReader, profile_layers
+from captcha_lib.onnx_reader import OnnxReader, measure_peak, profile_layers
 OnnxReader.load(Path({str(folder / "model.onnx")!r})).read(np.zeros((2, 1, 50, 200), np.uint8))
 sys.exit("torch" in sys.modules)
 """
@@ -322,3 +322,7 @@ def test_the_profile_says_where_the_time_goes(session, images, folder):
     assert {"Conv", "LSTM", "MaxPool"} <= set(spent)
     assert list(spent.values()) == sorted(spent.values(), reverse=True)
     assert all(0 <= milliseconds < 1000 for milliseconds in spent.values())
+
+
+def test_the_peak_is_a_rate_that_processors_have():
+    assert 0.5 < measure_peak(size=256, repeats=3) < 5000
