@@ -20,6 +20,7 @@ from captcha_lib.config import REFERENCE_DIR, ROOT, RUN_DIR, InputError, data_ch
 from captcha_lib.images import find_images
 
 ROUNDS = 3
+MEASURED = ["ms_single", "images_per_second", "size_mb", "load_s", "peak_mb"]
 
 
 def main() -> int:
@@ -94,7 +95,8 @@ def run_one(name: str, options: argparse.Namespace) -> dict | None:
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=os.environ | one_thread, check=False)
     if done.returncode:
-        print(f"{name}: not measured ({done.stderr.strip().splitlines()[-1]})", flush=True)
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        print(f"{name}: not measured ({reason})", flush=True)
         return None
     figures = json.loads(done.stdout.splitlines()[-1])
     print(
@@ -113,11 +115,8 @@ def write(runs: list[dict], options: argparse.Namespace) -> None:
     from captcha_lib.results import machine, write_json
 
     names = [name for name in READERS if any(run["reader"] == name for run in runs)]
-    rows = [_row(name, [run for run in runs if run["reader"] == name], options.crossval) for name in names]
-    rows = [
-        row | {"threads_used": 1, "processor": machine()["processor"], "packages": machine()["packages"]}
-        for row in rows
-    ]
+    here = {"threads_used": 1} | {key: machine()[key] for key in ("processor", "packages")}
+    rows = [_row(name, [run for run in runs if run["reader"] == name], options.crossval) | here for name in names]
     write_json(options.out / "bench_read.json", rows)
     with replacing(options.out / "reading_speed.png") as part:
         plot_reading_speed(pd.DataFrame(rows)).savefig(part, dpi=120)
@@ -127,8 +126,7 @@ def write(runs: list[dict], options: argparse.Namespace) -> None:
         if name in PEERS:
             texts[READERS[name].__name__] = last[name]["texts"]
     write_csv(options.out / "readers.csv", texts)
-    shown = ["reader", "exact", "ms_single", "images_per_second", "size_mb", "load_s", "peak_mb"]
-    print(pd.DataFrame(rows)[shown].round(3).to_string(index=False))
+    print(pd.DataFrame(rows)[["reader", "exact", *MEASURED]].round(3).to_string(index=False))
 
 
 def _row(name: str, runs: list[dict], crossval: list[Path]) -> dict:
@@ -139,10 +137,8 @@ def _row(name: str, runs: list[dict], crossval: list[Path]) -> dict:
         out_of_fold = _exact_out_of_fold(crossval, files)
         known = "all images, some of which it was trained on"
         exact, scored = (exact, known) if out_of_fold is None else (out_of_fold, "out of fold, see crossval.json")
-    middle = {
-        key: statistics.median(run[key] for run in runs) for key in runs[0] if key.endswith(("_s", "_mb", "le", "nd"))
-    }
-    return {"reader": name, "exact": exact} | middle | {"n": len(files), "runs": len(runs), "exact_on": scored}
+    medians = {key: statistics.median(run[key] for run in runs) for key in MEASURED}
+    return {"reader": name, "exact": exact} | medians | {"n": len(files), "runs": len(runs), "exact_on": scored}
 
 
 def _exact_out_of_fold(crossval: list[Path], files: list[str]) -> float | None:
