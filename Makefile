@@ -88,7 +88,8 @@ bench-read: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python -m captcha_lib export --out $(OUT)/captcha.onnx
 	$(BIN)/python -m benchmarks.read --onnx $(OUT)/captcha.onnx --crossval $(OUT)/crossval $(REFERENCE) --out $(OUT)
 
-# The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the folder of its images.
+# The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the
+# folder of its images.
 reference: $(INSTALLED)
 	@[ "$(DATA)" != generated ] || { echo "error: the reference run is on the Kaggle images; give DATA=kaggle or their folder"; exit 2; }
 	rm -rf $(OUT)/official $(OUT)/own-splits $(OUT)/generated
