@@ -29,6 +29,7 @@ from captcha_lib.studies import add_studies
 WEIGHTS = "weight.pth"
 DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
 MAX_SEED = 2**32
+STREAM_EPOCH, MOST_EPOCHS = 5000, 200  # captchas an epoch of a stream, where there are enough of them
 PREDICT_BATCH = 256  # files read before the next ones are opened
 
 
@@ -67,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_machine(command)
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of the results (output/run)")
     command.add_argument("--alphabet", help="the characters to learn (those of the labels)")
-    command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
+    command.add_argument("--epochs", type=count, help=f"passes over the images ({Config.epochs})")
+    command.add_argument("--n", type=count, help="train on so many generated captchas, drawn as they are needed")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
     command = add_command(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
@@ -125,22 +127,49 @@ def split(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from captcha_lib.alphabet import Alphabet
-    from captcha_lib.metrics import describe, score
-    from captcha_lib.train import run
+    from captcha_lib.share import joined
 
     device = prepare_machine(options)
+    with joined(device) as device:
+        _train(options, device)
+
+
+def _train(options: argparse.Namespace, device: str) -> None:
+    from captcha_lib.alphabet import Alphabet
+    from captcha_lib.metrics import describe, score
+    from captcha_lib.share import leader_first
+    from captcha_lib.train import run
+
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
-    captchas = load_split(options, alphabet)
+    with leader_first():
+        captchas = load_split(options, alphabet)
     alphabet = alphabet or Alphabet.of(captchas.labels)
-    config = replace(Config(), seed=options.seed or 0, epochs=options.epochs)
+    config = replace(Config(), seed=options.seed or 0, epochs=options.epochs or Config.epochs)
+    stream = None
+    if options.n:
+        config, stream = _stream(options, captchas, config)
+        captchas = replace(captchas, notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
     try:
-        *_, predictions = run(captchas, alphabet, config, options.out, options.resume, device, report)
+        *_, predictions = run(captchas, alphabet, config, options.out, options.resume, device, report, stream)
     except KeyboardInterrupt:
         report("the same command with --resume goes on from here")
         raise
-    print("test: " + describe(score(predictions)))
-    print(f"results in {options.out}")
+    if predictions is not None:
+        report("test: " + describe(score(predictions)))
+        report(f"results in {options.out}")
+
+
+def _stream(options: argparse.Namespace, captchas, config: Config):
+    """The stream that --n asks for, and the hyperparameters to train on it with."""
+    from captcha_lib.config import data_choice
+    from captcha_lib.feed import Stream
+
+    if data_choice(options.data) != "generated":
+        raise InputError("--n: captchas are drawn for the generated data only; give --data generated, or leave out --n")
+    epochs = options.epochs or max(config.epochs, min(options.n // STREAM_EPOCH, MOST_EPOCHS))
+    read = captchas.rows(captchas.manifest.index[captchas.manifest["subset"] != "train"].to_numpy())
+    stream = Stream(-(-options.n // epochs), seed=config.seed, without=frozenset(read.labels))
+    return replace(config, epochs=epochs), stream
 
 
 def bench(options: argparse.Namespace) -> None:

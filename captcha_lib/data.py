@@ -20,6 +20,7 @@ from captcha_lib.config import GENERATED_DIR, InputError, data_choice
 from captcha_lib.files import new_folder, progress
 from captcha_lib.generate import generate_captchas
 from captcha_lib.images import AnyPath, decode_image, find_images, fit_images, read_bytes
+from captcha_lib.style import KAPTCHA, Style
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
 SUBSETS = ("train", "val", "test")
@@ -50,6 +51,17 @@ class Captchas:
     @property
     def labels(self) -> list[str]:
         return self.manifest["label"].tolist()
+
+    @property
+    def length(self) -> int | None:
+        """The length of all the labels, or None if they have several."""
+        lengths = set(map(len, self.labels))
+        return lengths.pop() if len(lengths) == 1 else None
+
+    def identity(self) -> str:
+        """Tells these images and labels from others."""
+        listed = self.manifest[["sha256", "label"]].to_csv(index=False)
+        return f"{len(self)} ({hashlib.sha256(listed.encode()).hexdigest()[:8]})"
 
     def subset(self, name: str) -> "Captchas":
         """The images of one subset: "train", "val" or "test"."""
@@ -135,9 +147,9 @@ def locate(choice: str) -> AnyPath:
         raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
 
-def generated_captchas(n: int, seed: int) -> Captchas:
+def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:
     """Draws `n` labelled captchas that lie in no file; their checksums are those of their pixels."""
-    texts, images = generate_captchas(n, seed)
+    texts, images = generate_captchas(n, seed, style)
     rows = [
         {"file": f"{text}.png", "label": text, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
         for text, image in zip(texts, images, strict=True)

@@ -1,13 +1,13 @@
 """`fit()`: a short, flat loop that returns its history. Checkpoint each epoch, resume to the very same weights.
 
 An epoch is a function of the state that it starts from, the seed and its number, and of nothing else: its random
-numbers are seeded anew. So a run that was cut off goes on as if nothing had happened.
+numbers are seeded anew. So a run that was cut off goes on as if nothing had happened. Under torchrun several processes
+train one network, each on its share of every batch (see `share`).
 """
 
 import copy
-import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from captcha_lib.alphabet import BLANK, Alphabet, count_doubles
@@ -22,11 +23,15 @@ from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
+from captcha_lib.feed import Batch, MemoryFeed, Stream, StreamFeed, open_feed
 from captcha_lib.files import check_writable, replacing
 from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import CRNN, MIN_SIDE, ctc_loss, has_bfloat16
 from captcha_lib.reader import Reader, round_weights
 from captcha_lib.results import describe_epoch, write_run
+from captcha_lib.share import Share
+
+_SEEDS_OF_A_RANK = 2**32  # apart from those of every other process
 
 
 @dataclass
@@ -39,6 +44,10 @@ class State:
     schedule: torch.optim.lr_scheduler.OneCycleLR
     history: list[dict]
     best: dict
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def state_dict(self) -> dict:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "schedule")}
@@ -58,20 +67,27 @@ def run(
     resume: bool = False,
     device: str = "cpu",
     report: Callable[[str], None] = print,
-) -> tuple[Reader, pd.DataFrame, pd.DataFrame]:
+    stream: Stream | None = None,
+) -> tuple[Reader, pd.DataFrame, pd.DataFrame | None]:
     """Trains on a split data set, then reads its test images once; everything is written to `out`.
 
+    Args:
+        captchas, alphabet, config, out, resume, device, report: see `fit`.
+        stream: trains on this instead of the training images.
+
     Returns:
-        the reader, the history (see `fit`), the predictions for the test images.
+        the reader, the history (see `fit`), the predictions for the test images (None in all processes but one).
     """
     check_writable(out / "weight.pth")  # now, not when the training is done
-    train, val = captchas.subset("train"), captchas.subset("val")
+    train, val = stream or captchas.subset("train"), captchas.subset("val")
     reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report)
+    if not Share.own().leads:
+        return reader, history, None
     return reader, history, write_run(out, captchas, reader, history, config, device)
 
 
 def fit(
-    train: Captchas,
+    train: Captchas | Stream,
     val: Captchas | None,
     alphabet: Alphabet,
     config: Config,
@@ -79,51 +95,57 @@ def fit(
     resume: bool = False,
     device: str = "cpu",
     report: Callable[[str], None] = print,
+    start: Reader | None = None,
 ) -> tuple[Reader, pd.DataFrame]:
     """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
 
     Args:
-        train, val: labelled images of one size. No test image is ever seen here. Without validation images the weights
-            of the last epoch are kept, and confidences stay as they are.
+        train: labelled images of one size, or a stream of captchas. No test image is ever seen here.
+        val: labelled images of the same size. Without them the weights of the last epoch are kept, and confidences stay
+            as they are.
         alphabet: the characters to learn.
         config: the hyperparameters.
         checkpoint: a file written after every epoch.
         resume: goes on from the checkpoint, if there is one.
         device: where the network is trained, such as "cpu" or "cuda".
         report: gets one line an epoch.
+        start: a reader of the same alphabet and network, whose weights are trained further.
 
     Returns:
         the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
         a text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far).
-        Without validation images it has no val_ctc, val_exact, val_n and blank.
+        Without validation images it has no val_ctc, val_exact, val_n and blank. With a stream it has waited, too: the
+        share of the epoch's training time in which no image was there yet.
 
     Raises:
         InputError: a label with too many characters for the time steps, or a checkpoint of another run.
     """
     torch.manual_seed(config.seed)
-    height = train.images.shape[2]
-    model = CRNN(alphabet.num_classes, height, config.channels, config.hidden, config.dropout)
-    state = _start(model.to(device, memory_format=torch.channels_last), len(train), config)
-    _check_lengths(model, train)
+    feed = open_feed(train, alphabet, config.batch_size)
+    model = CRNN(alphabet.num_classes, feed.size[0], config.channels, config.hidden, config.dropout)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    state = _start(model.to(device, memory_format=torch.channels_last), feed.steps, config)
+    _check_lengths(model, feed)
     own = identity(train, val, alphabet, config)
     if resume and checkpoint is not None and checkpoint.exists():
         _load_checkpoint(checkpoint, state, own)
         report(f"resumed after epoch {len(state.history)}")
-    ids, lengths = alphabet.encode_batch(train.labels)
+    leads = Share.own().leads
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
-        train_ctc = _train_epoch(state, train.images, ids, lengths, config, epoch)
-        row = {"epoch": epoch + 1, "phase": _phase(epoch, config), "train_ctc": train_ctc}
+        row = {"epoch": epoch + 1, "phase": _phase(epoch, config)} | _train_epoch(state, feed, config, epoch)
         if val is not None:
             row |= _validate(state.averaged.module, val, alphabet)
         spent = state.history[-1]["seconds"] if state.history else 0.0
         row["seconds"] = spent + time.perf_counter() - began
         state.history.append(row)
         _keep_if_best(state, row)
-        if checkpoint is not None:
+        if checkpoint is not None and leads:
             _save_checkpoint(checkpoint, state, own)
-        report(describe_epoch(row, config.epochs))
-    return _best_reader(state, train, val, alphabet), pd.DataFrame(state.history)
+        if leads:
+            report(describe_epoch(row, config.epochs))
+    return _best_reader(state, feed, val, alphabet), pd.DataFrame(state.history)
 
 
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
@@ -151,8 +173,8 @@ def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor
     return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
 
 
-def _start(model: CRNN, n: int, config: Config) -> State:
-    steps = max(6, config.epochs * -(-n // config.batch_size))  # OneCycleLR divides by zero at five
+def _start(model: CRNN, steps_an_epoch: int, config: Config) -> State:
+    steps = max(6, config.epochs * steps_an_epoch)  # OneCycleLR divides by zero at five
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
@@ -160,13 +182,11 @@ def _start(model: CRNN, n: int, config: Config) -> State:
     return State(model, averaged, optimizer, schedule, history=[], best={})
 
 
-def _best_reader(state: State, train: Captchas, val: Captchas | None, alphabet: Alphabet) -> Reader:
+def _best_reader(state: State, feed: MemoryFeed | StreamFeed, val: Captchas | None, alphabet: Alphabet) -> Reader:
     model = state.averaged.module
     model.load_state_dict(state.best["weights"])
     round_weights(model)
-    lengths = set(train.manifest["label"].str.len())
-    length = int(lengths.pop()) if len(lengths) == 1 else None
-    reader = Reader(model.eval(), alphabet, tuple(train.images.shape[2:]), length)
+    reader = Reader(model.eval(), alphabet, feed.size, feed.length)
     if val is None:
         return reader
     readings = reader.read(val.images)
@@ -184,36 +204,60 @@ def _strength(epoch: int, config: Config) -> float:
     return config.augment_strength * min(1.0, max(0.0, grown))
 
 
-def _train_epoch(
-    state: State, images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, config: Config, epoch: int
-) -> float:
-    """One pass over the training images; returns the mean CTC loss in nats a text."""
+def _train_epoch(state: State, feed: MemoryFeed | StreamFeed, config: Config, epoch: int) -> dict:
+    """One pass over an epoch's images; returns the columns of the history that it fills."""
     seed = config.seed * 10_000 + epoch
-    torch.manual_seed(seed)  # dropout
-    chance = torch.Generator().manual_seed(seed)  # order and warps
-    device = next(state.model.parameters()).device
-    bfloat16 = has_bfloat16(str(device))
-    warming_up = _phase(epoch, config) == "frames"
+    rank_seed = seed + Share.own().rank * _SEEDS_OF_A_RANK
+    torch.manual_seed(rank_seed)  # dropout
+    order = torch.Generator().manual_seed(seed)
+    warps = order if Share.own().leads else torch.Generator().manual_seed(rank_seed)
     state.model.train()
-    total = 0.0
-    for rows in torch.randperm(len(images), generator=chance).split(config.batch_size):
-        batch = augment(images[rows].to(device), _strength(epoch, config), chance)  # (B, 1, H, W)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = state.model(batch)  # (B, T, K)
-        ctc = ctc_loss(logits, ids[rows], lengths[rows])  # (B,)
-        if warming_up:
-            targets = frame_targets(batch.cpu(), ids[rows], lengths[rows], logits.shape[1])  # (B, T)
-            loss = F.cross_entropy(logits.transpose(1, 2), targets.to(device))
-        else:
-            loss = (ctc / lengths[rows]).mean()
-        state.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
-        state.optimizer.step()
-        state.schedule.step()
-        state.averaged.update_parameters(state.model)
-        total += float(ctc.detach().sum())
-    return total / len(images)
+    model = DistributedDataParallel(state.model) if Share.own().of > 1 else state.model
+    batches = _Clocked(feed.epoch(epoch, order))
+    began, total, seen = time.perf_counter(), 0.0, 0
+    for batch in batches:
+        images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
+        total += _step(state, model, batch._replace(images=images), config, _phase(epoch, config) == "frames")
+        seen += len(images)
+    row = {"train_ctc": total / seen}
+    if isinstance(feed, StreamFeed):
+        row["waited"] = batches.seconds / (time.perf_counter() - began)
+    return row
+
+
+def _step(state: State, model: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:
+    """Moves the weights by one batch; returns the sum of its CTC losses in nats."""
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=has_bfloat16(str(state.device))):
+        logits = model(batch.images)  # (B, T, K)
+    ctc = ctc_loss(logits, batch.ids, batch.lengths)  # (B,)
+    if warming_up:
+        targets = frame_targets(batch.images.cpu(), batch.ids, batch.lengths, logits.shape[1])  # (B, T)
+        loss = F.cross_entropy(logits.transpose(1, 2), targets.to(state.device))
+    else:
+        loss = (ctc / batch.lengths).mean()
+    state.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    state.optimizer.step()
+    state.schedule.step()
+    state.averaged.update_parameters(state.model)
+    return float(ctc.detach().sum())
+
+
+class _Clocked:
+    """Goes through batches and notes the seconds spent on waiting for them."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            began = time.perf_counter()
+            batch = next(self.batches, None)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
 
 @torch.no_grad()
@@ -237,26 +281,25 @@ def _keep_if_best(state: State, row: dict) -> None:
         state.best = {"exact": exact, "weights": copy.deepcopy(state.averaged.module.state_dict())}
 
 
-def _check_lengths(model: CRNN, train: Captchas) -> None:
+def _check_lengths(model: CRNN, feed: MemoryFeed | StreamFeed) -> None:
     """CTC needs a time step for each character, and one for the blank between equal neighbours."""
-    width = train.images.shape[3]
+    height, width = feed.size
     if width < MIN_SIDE:
         raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
     with torch.no_grad():
-        steps = model.eval()(train.images[:1].to(next(model.parameters()).device)).shape[1]
-    for file, label in zip(train.manifest["file"], train.labels, strict=True):
-        needed = len(label) + count_doubles(label)
+        picture = torch.zeros(1, 1, height, width, dtype=torch.uint8, device=next(model.parameters()).device)
+        steps = model.eval()(picture).shape[1]
+    for name, text in feed.named_texts:
+        needed = len(text) + count_doubles(text)
         if needed > steps:
-            raise InputError(f"{file}: its label needs {needed} time steps and the picture gives {steps}; widen it")
+            raise InputError(f"{name}: its label needs {needed} time steps and the picture gives {steps}; widen it")
 
 
-def identity(train: Captchas, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
+def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
     """What has to agree for two runs to be the same one; plain values only."""
-    val_manifest = train.manifest.head(0) if val is None else val.manifest
-    images = pd.concat([train.manifest, val_manifest])[["sha256", "label"]]
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
-    digest = hashlib.sha256(images.to_csv(index=False).encode()).hexdigest()
-    return settings | {"alphabet": alphabet.characters, "images": f"{len(train)} + {len(val_manifest)} ({digest[:8]})"}
+    images = f"{train.identity()} + {'0' if val is None else val.identity()}"
+    return settings | {"alphabet": alphabet.characters, "images": images}
 
 
 def _save_checkpoint(path: Path, state: State, identity: dict) -> None:

@@ -10,9 +10,10 @@ from hypothesis import settings
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.data import write_captchas
-from captcha_lib.generate import CHARACTERS, generate_captchas
+from captcha_lib.generate import generate_captchas
 from captcha_lib.model import CRNN
 from captcha_lib.reader import Reader, round_weights
+from captcha_lib.style import KAPTCHA
 
 os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
 torch.set_num_threads(1)
@@ -49,7 +50,7 @@ def reader() -> Reader:
         torch.manual_seed(0)
         model = CRNN(20, channels=(4, 4, 4), hidden=8)
     round_weights(model)
-    return Reader(model.eval(), Alphabet("".join(sorted(set(CHARACTERS)))), (50, 200), 5)
+    return Reader(model.eval(), Alphabet("".join(sorted(set(KAPTCHA.characters)))), (50, 200), 5)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import hashlib
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from PIL import Image
 
 from captcha_lib import generate
 from captcha_lib.config import InputError
-from captcha_lib.generate import CHARACTERS, HEIGHT, WIDTH, draw, generate_captchas, random_texts
+from captcha_lib.generate import draw, generate_captchas, random_texts
+from captcha_lib.style import KAPTCHA, Style
 
+HEIGHT, WIDTH = SHAPE = KAPTCHA.height, KAPTCHA.width
+NO_LINES = replace(KAPTCHA, lines=(0, 0))
 points = st.builds(complex, st.floats(0, WIDTH), st.floats(0, HEIGHT))
 
 
@@ -36,7 +40,7 @@ def test_a_seed_gives_the_same_pixels_everywhere():
 
 
 def test_pixels_without_lines():
-    images = draw(["2b827", "nfmpy"], np.random.default_rng(0), lines=False)
+    images = draw(["2b827", "nfmpy"], np.random.default_rng(0), NO_LINES)
     assert digest(images) == "1cc5ec64da2b37bde017d13158b35d59aea18b24220894e5092ad61a6a796a1e"
 
 
@@ -56,14 +60,14 @@ def test_shape_and_type(drawn):
 def test_each_picture_shows_its_own_text(drawn):
     """Lines only darken, so a picture is nowhere lighter than its own text drawn without lines."""
     texts, images = drawn
-    plain = draw(texts, np.random.default_rng(0), lines=False)
+    plain = draw(texts, np.random.default_rng(0), NO_LINES)
     lighter = (images[:, None] > plain[None]).flatten(2).sum(2)  # (picture, text), pixels
     assert torch.equal(lighter == 0, torch.eye(24, dtype=torch.bool))
 
 
 def test_lines_only_add_ink(drawn):
     texts, images = drawn
-    plain = draw(texts, np.random.default_rng(0), lines=False)
+    plain = draw(texts, np.random.default_rng(0), NO_LINES)
     assert (images <= plain).all()
     assert (images < plain).flatten(1).any(1).all()
 
@@ -71,7 +75,7 @@ def test_lines_only_add_ink(drawn):
 def test_lines_are_all_the_chance_there_is():
     text = ["2b827"]
     first, second = np.random.default_rng(1), np.random.default_rng(2)
-    assert torch.equal(draw(text, first, lines=False), draw(text, second, lines=False))
+    assert torch.equal(draw(text, first, NO_LINES), draw(text, second, NO_LINES))
     assert not torch.equal(draw(text, first), draw(text, second))
 
 
@@ -84,14 +88,14 @@ def test_pictures_drawn_together_are_those_drawn_one_after_the_other():
 
 def test_a_long_text_runs_out_of_the_picture():
     rng = np.random.default_rng(0)
-    picture = draw(["m" * 30], rng, lines=False)
-    assert torch.equal(picture, draw(["m" * 9], rng, lines=False))
+    picture = draw(["m" * 30], rng, NO_LINES)
+    assert torch.equal(picture, draw(["m" * 9], rng, NO_LINES))
     assert (picture[..., 190:] == 0).any()
 
 
 def test_background():
     """A gradient along the diagonal from 192 to 255: 31.5 of its 63 steps lie at the centre."""
-    picture = draw([""], np.random.default_rng(0), lines=False)[0, 0]
+    picture = draw([""], np.random.default_rng(0), NO_LINES)[0, 0]
     assert picture[0, 0] == 192
     assert 253 <= picture[HEIGHT - 1, WIDTH - 1] <= 255
     assert picture[HEIGHT // 2, WIDTH // 2] == 223
@@ -106,27 +110,12 @@ def test_background_shows_in_every_corner(drawn):
 
 def test_ink_is_black_and_where_the_text_begins():
     """The first glyph's origin is at x = 28; the ripple moves it by at most 2 + 2.6 px."""
-    empty = draw([""], np.random.default_rng(0), lines=False)[0, 0].int()
-    picture = draw(["n"], np.random.default_rng(0), lines=False)[0, 0].int()
+    empty = draw([""], np.random.default_rng(0), NO_LINES)[0, 0].int()
+    picture = draw(["n"], np.random.default_rng(0), NO_LINES)[0, 0].int()
     columns = (empty - picture > 64).any(0).nonzero()[:, 0]
     assert picture.min() == 0
     assert 26 <= columns[0] <= 33
     assert 46 <= columns[-1] <= 58
-
-
-@pytest.mark.parametrize(("char", "outline"), [("n", 22.0), ("f", 16.98), ("2", 21.19)])
-def test_a_glyph_advances_by_its_whole_pixels_and_two(char, outline):
-    mask, advance = generate._glyph(char)
-    assert advance == int(outline) + 2
-    assert mask.shape[0] == HEIGHT
-    assert mask.max() == 255
-
-
-@pytest.mark.parametrize("char", sorted(set(CHARACTERS)))
-def test_every_glyph_fits_its_mask(char):
-    mask, _ = generate._glyph(char)
-    assert not mask[:, [0, -1]].any()
-    assert not mask[0].any()
 
 
 def test_identity_map_samples_each_pixel_itself():
@@ -145,7 +134,7 @@ def test_a_quarter_pixel_is_a_weighted_mean():
 
 def test_ripple_at_fixed_pixels():
     """sin(0) moves nothing; 2.6 sin(1) = 2.188 px to the right; 1.7 sin(3) = 0.240 px down."""
-    ripple = generate._ripple_map()
+    ripple = generate._ripple_map(SHAPE, 1.0)
     assert weights_of(ripple, 2, 1) == {(0, 0): 65536}
     assert weights_of(ripple, 2, 16) == {(2, 15): 208 * 256, (3, 15): 48 * 256}
     assert weights_of(ripple, 17, 1) == {(15, 0): 195 * 256, (15, 1): 61 * 256}
@@ -154,7 +143,7 @@ def test_ripple_at_fixed_pixels():
 
 def test_water_at_fixed_pixels():
     """Nothing moves at the centre and from 50 px on; at 1 px, 3 sin(pi - 10) 49/50 = -1.599 px."""
-    water = generate._water_map()
+    water = generate._water_map(SHAPE, 1.5)
     for x, y in ((100, 25), (150, 25), (0, 0), (WIDTH - 1, HEIGHT - 1)):
         assert weights_of(water, x, y) == {(x, y): 65536}
     assert weights_of(water, 101, 25) == {(99, 25): 153 * 256, (100, 25): 103 * 256}
@@ -202,7 +191,7 @@ def test_n_is_twice_as_frequent_as_any_other():
     assert all(850 < count < 1150 for count in counts.values())
 
 
-def test_more_texts_than_there_are(monkeypatch):
+def test_more_texts_than_there_are():
     """Two characters make two texts of one character: a third would be looked for without end."""
 
     class Impatient:
@@ -213,10 +202,8 @@ def test_more_texts_than_there_are(monkeypatch):
             assert self.draws < 50, "drawing without end"
             return np.random.default_rng(self.draws).choice(characters, size=size)
 
-    monkeypatch.setattr(generate, "CHARACTERS", "ab")
-    monkeypatch.setattr(generate, "TEXT_LENGTH", 1)
-    with pytest.raises(InputError):
-        random_texts(3, Impatient())
+    with pytest.raises(InputError, match="only 2 different texts"):
+        random_texts(3, Impatient(), Style(characters="ab", length=(1, 1)))
 
 
 @pytest.mark.skipif("KAPTCHA_GOLDEN" not in os.environ, reason="KAPTCHA_GOLDEN names no folder")
@@ -224,7 +211,7 @@ def test_is_near_to_pictures_by_the_original_program():
     """Measured: 2.3 to 5.0 grey levels a picture, 3.6 on average; one pixel aside it is 9 to 17."""
     paths = sorted(Path(os.environ["KAPTCHA_GOLDEN"]).glob("*.png"))
     assert paths
-    drawn = draw([path.stem for path in paths], None, lines=False)[:, 0].numpy().astype(int)
+    drawn = draw([path.stem for path in paths], None, NO_LINES)[:, 0].numpy().astype(int)
     theirs = np.stack([np.asarray(Image.open(path).convert("L")) for path in paths]).astype(int)
     assert np.abs(drawn - theirs).mean() < 4
 

@@ -10,7 +10,7 @@ import pytest
 import captcha_lib
 
 ORDER = [
-    "config", "files", "alphabet", "images", "generate", "data", "split", "augment",
+    "config", "files", "alphabet", "images", "style", "glyphs", "generate", "data", "split", "share", "feed", "augment",
     "model", "decode", "onnx_reader", "reader", "metrics", "plots", "results", "train", "crossval", "audit",
     "sweep", "cli", "studies", "__main__",
 ]  # fmt: skip

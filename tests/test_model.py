@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.generate import CHARACTERS, generate_captchas
+from captcha_lib.generate import generate_captchas
 from captcha_lib.model import CRNN, count_multiplications, ctc_loss
+from captcha_lib.style import KAPTCHA
 
 SMALL = {"channels": (4, 4, 8), "hidden": 16}
 
@@ -31,7 +32,7 @@ def spelt(path: tuple[int, ...]) -> list[int]:
 
 def default_model() -> CRNN:
     config = Config()
-    return CRNN(len(set(CHARACTERS)) + 1, 50, config.channels, config.hidden, config.dropout)
+    return CRNN(len(set(KAPTCHA.characters)) + 1, 50, config.channels, config.hidden, config.dropout)
 
 
 def test_kaggle_captchas_give_25_time_steps():

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.decode import Reading, decode_greedy, decode_length
-from captcha_lib.generate import CHARACTERS, generate_captchas
+from captcha_lib.generate import generate_captchas
 from captcha_lib.model import CRNN
 from captcha_lib.onnx_reader import OnnxReader, measure_peak, profile_layers
 from captcha_lib.reader import Reader, export_onnx, round_weights
+from captcha_lib.style import KAPTCHA
 
-ALPHABET = Alphabet.of([CHARACTERS])
+ALPHABET = Alphabet.of([KAPTCHA.characters])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -288,6 +289,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from captcha_lib.onnx_reader import OnnxReader, measure_peak, profile_layers
+from captcha_lib.style import KAPTCHA
 OnnxReader.load(Path({str(folder / "model.onnx")!r})).read(np.zeros((2, 1, 50, 200), np.uint8))
 sys.exit("torch" in sys.modules)
 """

@@ -16,14 +16,15 @@ from captcha_lib import train
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
-from captcha_lib.generate import CHARACTERS, draw, generate_captchas
+from captcha_lib.generate import draw, generate_captchas
 from captcha_lib.metrics import fit_temperature, score
 from captcha_lib.model import ctc_loss
 from captcha_lib.reader import Reader, round_weights
 from captcha_lib.results import best_row, first_exact_epoch, seeds_table
+from captcha_lib.style import KAPTCHA
 from captcha_lib.train import fit, frame_targets, run
 
-ALPHABET = Alphabet.of([CHARACTERS])
+ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=3, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 
 
@@ -183,7 +184,7 @@ def test_a_checkpoint_of_other_data_is_refused(checkpoint, which):
 
 def test_a_checkpoint_of_another_alphabet_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"another run .*alphabet"):
-        fit(TRAIN, VAL, Alphabet(CHARACTERS[:13] + "mpwxyz"), TINY, checkpoint, resume=True)
+        fit(TRAIN, VAL, Alphabet.of([KAPTCHA.characters, "z"]), TINY, checkpoint, resume=True)
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
