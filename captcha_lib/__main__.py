@@ -167,8 +167,8 @@ def _stream(options: argparse.Namespace, captchas, config: Config):
     if data_choice(options.data) != "generated":
         raise InputError("--n: captchas are drawn for the generated data only; give --data generated, or leave out --n")
     epochs = options.epochs or max(config.epochs, min(options.n // STREAM_EPOCH, MOST_EPOCHS))
-    read = captchas.rows(captchas.manifest.index[captchas.manifest["subset"] != "train"].to_numpy())
-    stream = Stream(-(-options.n // epochs), seed=config.seed, without=frozenset(read.labels))
+    read = [label for name in ("val", "test") for label in captchas.subset(name).labels]
+    stream = Stream(-(-options.n // epochs), seed=config.seed, without=frozenset(read))
     return replace(config, epochs=epochs), stream
 
 

@@ -30,6 +30,7 @@ from captcha_lib.decode import (
     text_log_probability,
 )
 from captcha_lib.files import new_folder, replacing, write_csv
+from captcha_lib.jobs import run_in_processes
 from captcha_lib.train import fit, identity
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
@@ -107,10 +108,9 @@ def crossvalidate(
             todo.append(joblib.delayed(_run)(job, train, test, alphabet))
     done = folds * seeds - len(todo)
     report(f"{folds} folds, {seeds} seeds: {len(todo)} networks to train, {done} are there already")
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        for line in joblib.Parallel(return_as="generator_unordered")(todo):
-            done += 1
-            report(f"[{done}/{folds * seeds}] {line}")
+    for line in run_in_processes(todo, jobs):
+        done += 1
+        report(f"[{done}/{folds * seeds}] {line}")
     return _gather(captchas, alphabet, fold_of, folds, out)
 
 

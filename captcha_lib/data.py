@@ -147,15 +147,19 @@ def locate(choice: str) -> AnyPath:
         raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
 
-def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:
-    """Draws `n` labelled captchas that lie in no file; their checksums are those of their pixels."""
-    texts, images = generate_captchas(n, seed, style)
+def in_memory(labels: list[str], images: torch.Tensor, source: str) -> Captchas:
+    """Labelled images (N, 1, H, W) uint8 that lie in no file, called by their number and label."""
     rows = [
-        {"file": f"{text}.png", "label": text, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
-        for text, image in zip(texts, images, strict=True)
+        {"file": f"{i}_{label}.png", "label": label, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
+        for i, (label, image) in enumerate(zip(labels, images, strict=True))
     ]
     manifest = pd.DataFrame(rows).assign(width=images.shape[3], height=images.shape[2], subset="")
-    return Captchas("generated", manifest, images, [Path(file) for file in manifest["file"]])
+    return Captchas(source, manifest, images, [Path(file) for file in manifest["file"]])
+
+
+def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:
+    """Draws `n` captchas with different texts that lie in no file."""
+    return in_memory(*generate_captchas(n, seed, style), "generated")
 
 
 def concatenate(one: Captchas, two: Captchas) -> Captchas:

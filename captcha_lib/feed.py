@@ -6,7 +6,7 @@ alone, so a run that was cut off goes on with the same images.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ class Stream:
         seed: another seed, other captchas.
         without: texts that are never drawn, such as those of the test.
         workers: processes that draw beside each training process; 0 draws in the training process itself.
+        scrambled: gives each picture another one's text: a control, from which nothing is to be learnt.
 
     Raises:
         InputError: no text is left to draw.
@@ -53,12 +54,12 @@ class Stream:
     seed: int = 0
     without: frozenset[str] = frozenset()
     workers: int = 1
+    scrambled: bool = False
 
     def identity(self) -> str:
-        """Tells this stream from others, whatever folder the fonts lie in."""
-        style = asdict(self.style) | {"fonts": [font.name for font in self.style.fonts]}
-        digest = hashlib.sha256(repr((style, self.seed, sorted(self.without))).encode()).hexdigest()[:8]
-        return f"a stream of {self.per_epoch} an epoch ({digest})"
+        """Tells this stream from others."""
+        drawn = self.style.identity(), self.seed, self.scrambled, sorted(self.without)
+        return f"a stream of {self.per_epoch} an epoch ({hashlib.sha256(repr(drawn).encode()).hexdigest()[:8]})"
 
     def __post_init__(self) -> None:
         if len(self.without) >= count_texts(self.style):
@@ -108,9 +109,10 @@ class StreamFeed:
         """The batches of an epoch, which is the one after that of the last call."""
         if self._batches is None:
             drawing = _Drawing(self.stream, self.alphabet, self.batch_size, self.steps, epoch)
-            ahead = {"prefetch_factor": AHEAD} if self.stream.workers else {}
+            # a generator of its own, or starting it would move the chance of the epoch that it starts in
+            more = {"generator": torch.Generator(), "prefetch_factor": AHEAD if self.stream.workers else None}
             # whole blocks, cut up here: handing a tensor from process to process costs half a millisecond
-            blocks = DataLoader(drawing, batch_size=None, num_workers=self.stream.workers, **ahead)
+            blocks = DataLoader(drawing, batch_size=None, num_workers=self.stream.workers, **more)
             self._batches = (batch for block in blocks for batch in _cut(block, self.batch_size))
         return islice(self._batches, self.steps)
 
@@ -144,7 +146,8 @@ def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str
         texts += [text for text in draw_texts(n - len(texts), rng, stream.style) if text not in stream.without]
     images = draw(texts, rng, stream.style)
     order = rng.permutation(n)
-    return [texts[i] for i in order], images[order]
+    texts_order = np.roll(order, 1) if stream.scrambled else order
+    return [texts[i] for i in texts_order], images[order]
 
 
 def open_feed(source: Captchas | Stream, alphabet: Alphabet, batch_size: int) -> MemoryFeed | StreamFeed:

@@ -103,6 +103,8 @@ def describe_epoch(row: dict, epochs: int) -> str:
     said = f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
     if "val_ctc" in row:
         said += f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
+    if "waited" in row:
+        said += f"waited {row['waited']:4.1%}  "
     return f"{said}{row['seconds']:6.1f} s"
 
 

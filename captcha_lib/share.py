@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ def joined(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started, if it did; yields the device of this one.
 
     They talk by gloo on processors and by NCCL on graphics cards, of which each process of a machine takes its own.
+    Only the leading one prints.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield device
@@ -44,7 +46,8 @@ def joined(device: str) -> Iterator[str]:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield device
+        with Path(os.devnull).open("w") as nowhere, nullcontext() if Share.own().leads else redirect_stdout(nowhere):
+            yield device
     finally:
         distributed.destroy_process_group()
 

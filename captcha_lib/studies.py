@@ -1,4 +1,4 @@
-"""The commands of the studies: crossval, audit, plant, sweep."""
+"""The commands of the studies: crossval, audit, plant, sweep, zero, labels, protect."""
 
 import argparse
 from dataclasses import replace
@@ -55,6 +55,16 @@ def add_studies(commands) -> None:
         default=f"{RUN_DIR / 'sweep.log'}",
         help="an Optuna storage URL or a .log file (output/run/sweep.log)",
     )
+
+    command = add_command(
+        commands, "zero", zero, "read all images with networks that never saw a label; needs the extra 'fonts'; resumes"
+    )
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--characters", help="those that occur (2345678bcdefgmnpwxy, n twice as often)")
+    command.add_argument("--seeds", type=count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--per-epoch", type=count, default=8000, help="generated captchas an epoch (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "zero", help="folder (output/run/zero)")
 
 
 def crossval(options: argparse.Namespace) -> None:
@@ -120,3 +130,23 @@ def sweep(options: argparse.Namespace) -> None:
     finished = [trial for trial in study.trials if trial.value is not None]
     if finished:
         report(f"best of {len(finished)}: loss {study.best_value:.4f} with {study.best_params}")
+
+
+def zero(options: argparse.Namespace) -> None:
+    from captcha_lib.data import load_data
+    from captcha_lib.results import write_json
+    from captcha_lib.style import KAPTCHA
+    from captcha_lib.zero import read_without_labels, style_for, summarise, zero_figures
+
+    captchas = load_data(options.data)
+    report(captchas.summary())
+    check_writable(options.out / "zero_labels.json")
+    style = style_for(captchas.source, tuple(captchas.images.shape[2:]), options.characters or KAPTCHA.characters)
+    report("learnt from generated captchas set in " + ", ".join(font.stem for font in style.fonts))
+    readings = read_without_labels(captchas, style, options.out, options.seeds, options.per_epoch, options.jobs, report)
+    figures = summarise(readings)
+    write_csv(options.out / "zero_labels_readings.csv", readings)
+    write_json(options.out / "zero_labels.json", zero_figures(captchas, style, options.per_epoch, figures))
+    for kind, scores in figures.items():
+        report(f"{kind}: mean {scores['exact_mean']:.2%}, of {scores['n']}: {scores['exact_by_seed']}")
+    report(f"results in {options.out}")

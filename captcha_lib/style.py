@@ -1,6 +1,6 @@
 """`Style`: what captchas look like, each knob of the generator a range; and the fonts to draw them with."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -58,6 +58,10 @@ class Style:
     ripple: Range = (1.0, 1.0)
     width: int = 200  # px
     height: int = 50  # px
+
+    def identity(self) -> dict:
+        """Its knobs as plain values; fonts by their names, whatever folder they lie in."""
+        return asdict(self) | {"fonts": [font.name for font in self.fonts]}
 
     def __post_init__(self) -> None:
         for field in fields(self):

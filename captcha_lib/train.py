@@ -131,7 +131,6 @@ def fit(
     if resume and checkpoint is not None and checkpoint.exists():
         _load_checkpoint(checkpoint, state, own)
         report(f"resumed after epoch {len(state.history)}")
-    leads = Share.own().leads
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
         row = {"epoch": epoch + 1, "phase": _phase(epoch, config)} | _train_epoch(state, feed, config, epoch)
@@ -141,10 +140,9 @@ def fit(
         row["seconds"] = spent + time.perf_counter() - began
         state.history.append(row)
         _keep_if_best(state, row)
-        if checkpoint is not None and leads:
+        if checkpoint is not None and Share.own().leads:
             _save_checkpoint(checkpoint, state, own)
-        if leads:
-            report(describe_epoch(row, config.epochs))
+        report(describe_epoch(row, config.epochs))
     return _best_reader(state, feed, val, alphabet), pd.DataFrame(state.history)
 
 

@@ -155,7 +155,9 @@ def test_generated_captchas_help_and_are_not_scored(finished, tmp_path):
     helped, _ = run(tmp_path, seeds=1, helpers=8)
     assert len(helped.captchas) == 24
     facts = json.loads((tmp_path / "seed-0-fold-0" / "job.json").read_text())
-    assert re.fullmatch(r"24 \(\w{8}\) \+ 8 \(\w{8}\)", facts["identity"]["images"])  # 16 of the set and 8 drawn ones, 8 to read
+    assert re.fullmatch(
+        r"24 \(\w{8}\) \+ 8 \(\w{8}\)", facts["identity"]["images"]
+    )  # 16 of the set and 8 drawn ones, 8 to read
     assert not np.array_equal(helped.logits[0], finished.logits[0])
 
 

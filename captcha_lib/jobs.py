@@ -1,0 +1,72 @@
+"""Trainings side by side: a process each, of one thread; what is done is not done again."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import joblib
+import torch
+
+from captcha_lib.config import InputError
+from captcha_lib.files import write_text
+
+Figures = dict
+
+
+def run_in_processes(calls: Iterable, jobs: int) -> Iterable:
+    """Runs calls made with `joblib.delayed`, so many at a time; yields their results as they come in."""
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+        yield from joblib.Parallel(return_as="generator_unordered")(calls)
+
+
+def run_jobs(
+    out: Path,
+    work: dict[str, tuple[Callable[..., Figures], tuple]],
+    identity: dict,
+    jobs: int,
+    report: Callable[[str], None] = print,
+) -> dict[str, Figures]:
+    """Runs named jobs that each come back with figures, and keeps these as a JSON file a job.
+
+    Args:
+        out: the folder of the files.
+        work: name -> a function and its arguments.
+        identity: what has to agree for two runs to be the same one; plain values only.
+        jobs: processes at a time.
+        report: gets one line a job.
+
+    Returns:
+        name -> figures, in the order of `work`.
+
+    Raises:
+        InputError: the folder belongs to another run.
+    """
+    identity = json.loads(json.dumps(identity))  # as it comes back from a file
+    found = {name: _load(out / f"{name}.json", identity) for name in work}
+    todo = [name for name in work if found[name] is None]
+    report(f"{len(work)} jobs: {len(todo)} to do, {len(work) - len(todo)} are done already")
+    calls = (joblib.delayed(_run)(out / f"{name}.json", identity, *work[name]) for name in todo)
+    for done, (name, figures) in enumerate(run_in_processes(calls, jobs), len(work) - len(todo) + 1):
+        found[name] = figures
+        said = ", ".join(f"{key} {value}" for key, value in figures.items() if not isinstance(value, list | dict))
+        report(f"[{done}/{len(work)}] {name}: {said}")
+    return found
+
+
+def _run(path: Path, identity: dict, function: Callable[..., Figures], arguments: tuple) -> tuple[str, Figures]:
+    torch.set_num_threads(1)
+    figures = function(*arguments)
+    write_text(path, json.dumps({"identity": identity, "figures": figures}) + "\n")
+    return path.stem, figures
+
+
+def _load(path: Path, identity: dict) -> Figures | None:
+    """The figures of a finished job, or None; raises InputError if they are those of another run."""
+    if not path.exists():
+        return None
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in identity.items():
+        if saved["identity"].get(name) != value:
+            said = f"{path}: it belongs to another run ({name} {saved['identity'].get(name)}, here {value})"
+            raise InputError(f"{said}; give another --out or remove it")
+    return saved["figures"]
