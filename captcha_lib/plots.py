@@ -166,6 +166,53 @@ def plot_reading_speed(rows: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
+def plot_label_curve(summary: pd.DataFrame) -> Figure:
+    """Exact match against labels, a line a start with the band of its draws: start, labels, mean, lowest, highest.
+
+    Left all of it, right the upper end; the axis of labels is linear near 0 and logarithmic from 10 on.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
+    names = {"scratch": "from scratch", "generated": "on top of generated captchas"}
+    for axis, low in zip(axes, (0, 95), strict=True):
+        for color, (start, rows) in zip((WRONG, RIGHT), summary.groupby("start", sort=False), strict=False):
+            axis.fill_between(rows["labels"], 100 * rows["lowest"], 100 * rows["highest"], color=color, alpha=0.2)
+            axis.plot(rows["labels"], 100 * rows["mean"], marker=".", color=color, label=names[start])
+        axis.set_xscale("symlog", linthresh=10)
+        ticks = sorted(summary["labels"].unique())
+        axis.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+        axis.minorticks_off()
+        axis.set(xlabel="labelled images", ylabel="exact match on the test, %", ylim=(low - 0.02 * (100 - low), 100.2))
+        axis.grid(alpha=0.3)
+    axes[0].legend(loc="lower right")
+    return _finished(figure)
+
+
+def plot_protection(table: pd.DataFrame, named: int = 8) -> Figure:
+    """What each setting costs the reader against what it costs general OCR, a panel for each number of labels.
+
+    Args:
+        table: of `protect.with_losses`.
+        named: so many settings that cost the reader most are named.
+    """
+    sizes = sorted(table["labels"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained", sharey=True)
+    for axis, labels in zip(axes[0], sizes, strict=True):
+        rows = table[table["labels"] == labels].sort_values("machine_loss", ascending=False)
+        is_pair = rows["setting"].str.contains("+", regex=False)
+        for pair, color, name in ((True, "silver", "pairs"), (False, RIGHT, "single knobs")):
+            some = rows[is_pair == pair]
+            axis.plot(some["legibility_loss"], some["machine_loss"], "o", color=color, markersize=5, label=name)
+        for row in rows.head(named).itertuples():
+            at = (row.legibility_loss, row.machine_loss)
+            axis.annotate(row.setting, at, xytext=(5, 0), textcoords="offset points", fontsize=7, va="center")
+        axis.axline((0, 0), slope=1, color="grey", linestyle=":")
+        axis.set(xlabel="lost by general OCR, points of characters", title=f"{labels:,} labelled images")
+        axis.margins(x=0.3)
+    axes[0][0].set(ylabel="lost by the reader,\npoints of exact match")
+    axes[0][0].legend(loc="upper left")
+    return _finished(figure)
+
+
 def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names: list[str]) -> Figure:
     """A picture (1, H, W) above the probabilities (T, K) of its columns, on one horizontal axis."""
     width = image.shape[2]

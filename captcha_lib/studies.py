@@ -66,6 +66,22 @@ def add_studies(commands) -> None:
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "zero", help="folder (output/run/zero)")
 
+    command = add_command(
+        commands, "labels", labels, "train with more and more labelled images, alone and after generated ones; resumes"
+    )
+    add_data(command)
+    command.add_argument("--draws", type=count, default=5, help="of the labelled images: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--zero", type=Path, default=RUN_DIR / "zero", help="folder of `zero` (output/run/zero)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "labels", help="folder (output/run/labels)")
+
+    command = add_command(
+        commands, "protect", protect, "turn the generator's knobs, and train a reader for each setting; resumes"
+    )
+    command.add_argument("--seeds", type=count, default=1, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "protect", help="folder (output/run/protect)")
+
 
 def crossval(options: argparse.Namespace) -> None:
     from captcha_lib.audit import official_audit
@@ -136,17 +152,52 @@ def zero(options: argparse.Namespace) -> None:
     from captcha_lib.data import load_data
     from captcha_lib.results import write_json
     from captcha_lib.style import KAPTCHA
-    from captcha_lib.zero import read_without_labels, style_for, summarise, zero_figures
+    from captcha_lib.zero import RECIPE, read_without_labels, style_for, summarise, zero_figures
 
     captchas = load_data(options.data)
     report(captchas.summary())
     check_writable(options.out / "zero_labels.json")
     style = style_for(captchas.source, tuple(captchas.images.shape[2:]), options.characters or KAPTCHA.characters)
     report("learnt from generated captchas set in " + ", ".join(font.stem for font in style.fonts))
-    readings = read_without_labels(captchas, style, options.out, options.seeds, options.per_epoch, options.jobs, report)
+    recipe = replace(RECIPE, per_epoch=options.per_epoch)
+    readings = read_without_labels(captchas, style, options.out, options.seeds, recipe, options.jobs, report)
     figures = summarise(readings)
     write_csv(options.out / "zero_labels_readings.csv", readings)
-    write_json(options.out / "zero_labels.json", zero_figures(captchas, style, options.per_epoch, figures))
+    write_json(options.out / "zero_labels.json", zero_figures(captchas, style, recipe, figures))
     for kind, scores in figures.items():
         report(f"{kind}: mean {scores['exact_mean']:.2%}, of {scores['n']}: {scores['exact_by_seed']}")
+    report(f"results in {options.out}")
+
+
+def labels(options: argparse.Namespace) -> None:
+    from captcha_lib.config import InputError
+    from captcha_lib.curve import STARTS_FROM, label_curve, summarise
+    from captcha_lib.reader import Reader
+    from captcha_lib.results import machine, write_json
+    from captcha_lib.zero import style_for
+
+    captchas = load_split(options)
+    check_writable(options.out / "label_curve.csv")
+    weights = [options.zero / STARTS_FROM.format(seed=seed) for seed in range(options.draws)]
+    missing = [path for path in weights if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such weights; run the zero command with --seeds {options.draws} first")
+    starts = [Reader.load(path) for path in weights]
+    style = style_for(captchas.source, starts[0].image_size, starts[0].alphabet.characters)
+    table = label_curve(captchas, starts, style, options.out / "jobs", jobs=options.jobs, report=report)
+    write_csv(options.out / "label_curve.csv", table)
+    write_json(options.out / "label_curve.json", {"data": captchas.source, "threads_per_job": 1} | machine())
+    report(summarise(table).round(4).to_string(index=False))
+    report(f"results in {options.out}")
+
+
+def protect(options: argparse.Namespace) -> None:
+    from captcha_lib.protect import settings, what_protects
+    from captcha_lib.results import machine, write_json
+
+    check_writable(options.out / "what_protects.csv")
+    table = what_protects(settings(), options.out / "jobs", seeds=options.seeds, jobs=options.jobs, report=report)
+    write_csv(options.out / "what_protects.csv", table)
+    write_json(options.out / "what_protects.json", {"data": "generated", "threads_per_job": 1} | machine())
+    report(table.sort_values("machine_loss", ascending=False).head(20).to_string(index=False))
     report(f"results in {options.out}")

@@ -8,7 +8,7 @@ Theory 1965; Lee, "Pseudo-Label", ICML workshop 2013). No function here takes a 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,34 @@ from captcha_lib.reader import Reader
 from captcha_lib.style import DEJAVU, DEJAVU_MONO, Style, free_fonts, varied_style
 from captcha_lib.train import fit
 
-# Chosen without a label: by how sure networks were of the Kaggle pictures, and how many they read as five characters.
-PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)
-PER_EPOCH = 8000
+_ADAPT_SEEDS = 10_000  # their generated captchas are none of those that a pure network saw
+_PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)
 # The network can read already: no warm-up, smaller steps, and the full warps, so that it does not learn its own
 # mistakes by heart.
-ADAPT = replace(Config(), epochs=6, warmup_epochs=0, augment_ramp=0, learning_rate=1e-3, ema_decay=0.99)
-ROUNDS, SURE, REPEATS, BESIDE = 2, 0.9, 2, 2000
-_ADAPT_SEEDS = 10_000  # their generated captchas are none of those that a pure network saw
+_ADAPT = replace(Config(), epochs=6, warmup_epochs=0, augment_ramp=0, learning_rate=1e-3, ema_decay=0.99)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks learn without labels.
+
+    Chosen without a label, too: by how sure networks were of the Kaggle pictures, and how many they read as five
+    characters.
+    """
+
+    pure: Config = _PURE
+    # Generated captchas an epoch: 192,000 in all, six minutes on one core.
+    per_epoch: int = 8000
+    adapt: Config = _ADAPT
+    rounds: int = 2
+    # From this confidence on a reading is believed.
+    sure: float = 0.9
+    # In an epoch each believed picture is seen so often, beside so many newly generated ones.
+    repeats: int = 2
+    beside: int = 2000
+
+
+RECIPE = Recipe()
 
 
 def style_for(source: str, size: tuple[int, int], characters: str) -> Style:
@@ -47,24 +67,22 @@ def style_for(source: str, size: tuple[int, int], characters: str) -> Style:
     return replace(varied_style(fonts), characters=characters, height=size[0], width=size[1])
 
 
-def learn(
-    style: Style, seed: int, per_epoch: int = PER_EPOCH, config: Config = PURE, scrambled: bool = False
-) -> Reader:
+def learn(style: Style, seed: int, recipe: Recipe, scrambled: bool = False) -> Reader:
     """Trains on generated captchas alone; the weights are those of the last epoch.
 
     Args:
         style: what they look like.
         seed: of the captchas, the weights and the warps.
-        per_epoch: how many are drawn for an epoch.
-        config: the hyperparameters.
+        recipe: how many captchas, and the hyperparameters.
         scrambled: gives every picture another one's text: a control, which has to read nothing.
     """
-    stream = Stream(per_epoch, style, seed, workers=0, scrambled=scrambled)
-    reader, _ = fit(stream, None, Alphabet.of([style.characters]), replace(config, seed=seed), report=_silent)
+    stream = Stream(recipe.per_epoch, style, seed, workers=0, scrambled=scrambled)
+    config = replace(recipe.pure, seed=seed)
+    reader, _ = fit(stream, None, Alphabet.of([style.characters]), config, report=_silent)
     return reader
 
 
-def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, config: Config = ADAPT) -> Reader:
+def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, recipe: Recipe) -> Reader:
     """Trains a reader further on pictures without labels, beside newly generated ones.
 
     In each round it reads the pictures, takes those that it is sure of under its own texts, and learns from them.
@@ -74,15 +92,16 @@ def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, config:
         images: unlabelled pictures (N, 1, H, W) uint8.
         style: of the generated captchas beside them.
         seed: of these, and of the training.
-        config: the hyperparameters of a round.
+        recipe: of the rounds.
     """
-    for round_ in range(ROUNDS):
+    config = replace(recipe.adapt, seed=seed)
+    for round_ in range(recipe.rounds):
         readings = reader.read(images)
-        sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= SURE], dtype=int)
-        beside = generated_captchas(BESIDE, _ADAPT_SEEDS + ROUNDS * seed + round_, style)
-        own = in_memory([reading.text for reading in readings], images, "pseudo-labelled").rows(np.tile(sure, REPEATS))
-        taught = concatenate(beside, own)
-        reader, _ = fit(taught, None, reader.alphabet, replace(config, seed=seed), report=_silent, start=reader)
+        own = in_memory([reading.text for reading in readings], images, "pseudo-labelled")
+        sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= recipe.sure], dtype=int)
+        beside = generated_captchas(recipe.beside, _ADAPT_SEEDS + recipe.rounds * seed + round_, style)
+        taught = concatenate(beside, own.rows(np.tile(sure, recipe.repeats)))
+        reader, _ = fit(taught, None, reader.alphabet, config, report=_silent, start=reader)
     return reader
 
 
@@ -91,7 +110,7 @@ def read_without_labels(
     style: Style,
     out: Path,
     seeds: int = 5,
-    per_epoch: int = PER_EPOCH,
+    recipe: Recipe = RECIPE,
     jobs: int = 2,
     report: Callable[[str], None] = print,
 ) -> pd.DataFrame:
@@ -104,7 +123,7 @@ def read_without_labels(
         style: see `style_for`.
         out: the folder of the jobs, which holds `seed-0-pure.pth` and so on; what is done is taken from there.
         seeds: how many: 0, 1, 2, ...
-        per_epoch: generated captchas an epoch.
+        recipe: how they learn.
         jobs: processes at a time.
         report: gets one line a job.
 
@@ -113,10 +132,10 @@ def read_without_labels(
         seed, seconds (of training, for the kind).
     """
     images = captchas.images
-    recipe = {"pure": asdict(PURE), "adapt": asdict(ADAPT), "per_epoch": per_epoch, "style": style.identity()}
-    identity = recipe | {"images": hashlib.sha256(images.numpy().tobytes()).hexdigest()[:8]}
-    work = {f"seed-{seed}": (_train_and_read, (images, style, seed, per_epoch, out)) for seed in range(seeds)}
-    work["control"] = (_train_and_read_scrambled, (images, style, per_epoch))
+    digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:8]
+    identity = {"recipe": asdict(recipe), "style": style.identity(), "images": digest}
+    work = {f"seed-{seed}": (_train_and_read, (images, style, seed, recipe, out)) for seed in range(seeds)}
+    work["control"] = (_train_and_read_scrambled, (images, style, recipe))
     found = run_jobs(out, work, identity, jobs, report)
     readings = [reading for figures in found.values() for reading in figures["readings"]]
     return pd.concat(
@@ -131,11 +150,10 @@ def summarise(readings: pd.DataFrame) -> dict:
     return {kind: _figures(table) for kind, table in readings.groupby("kind", sort=False)}
 
 
-def zero_figures(captchas: Captchas, style: Style, per_epoch: int, figures: dict) -> dict:
+def zero_figures(captchas: Captchas, style: Style, recipe: Recipe, figures: dict) -> dict:
     """What zero_labels.json holds: the figures of `summarise`, and what they depended on."""
-    recipe = {"per_epoch": per_epoch, "style": style.identity(), "pure": asdict(PURE), "adapt": asdict(ADAPT)}
-    recipe["adapt"] |= {"rounds": ROUNDS, "sure": SURE, "repeats": REPEATS, "beside": BESIDE}
-    return {"data": captchas.source} | figures | {"recipe": recipe, "threads_per_job": 1} | results.machine()
+    depended_on = {"recipe": asdict(recipe), "style": style.identity(), "threads_per_job": 1}
+    return {"data": captchas.source} | figures | depended_on | results.machine()
 
 
 def _figures(table: pd.DataFrame) -> dict:
@@ -157,12 +175,12 @@ def _figures(table: pd.DataFrame) -> dict:
     }
 
 
-def _train_and_read(images: torch.Tensor, style: Style, seed: int, per_epoch: int, out: Path) -> dict:
+def _train_and_read(images: torch.Tensor, style: Style, seed: int, recipe: Recipe, out: Path) -> dict:
     """A job: both kinds of one seed. It knows no label."""
     began = time.perf_counter()
-    pure = learn(style, seed, per_epoch)
+    pure = learn(style, seed, recipe)
     between = time.perf_counter()
-    adapted = adapt(pure, images, style, seed)
+    adapted = adapt(pure, images, style, seed, recipe)
     seconds = {"pure": between - began, "adapted": time.perf_counter() - began}
     readers = {"pure": pure, "adapted": adapted}
     for kind, reader in readers.items():
@@ -170,9 +188,9 @@ def _train_and_read(images: torch.Tensor, style: Style, seed: int, per_epoch: in
     return {"readings": [_read(reader, images, kind, seed, seconds[kind]) for kind, reader in readers.items()]}
 
 
-def _train_and_read_scrambled(images: torch.Tensor, style: Style, per_epoch: int) -> dict:
+def _train_and_read_scrambled(images: torch.Tensor, style: Style, recipe: Recipe) -> dict:
     began = time.perf_counter()
-    reader = learn(style, 0, per_epoch, scrambled=True)
+    reader = learn(style, 0, recipe, scrambled=True)
     return {"readings": [_read(reader, images, "control", 0, time.perf_counter() - began)]}
 
 
