@@ -50,7 +50,7 @@ def test_an_untrained_network_reads_nothing(table):
 
 
 def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
-    """Labels come from the training images alone, smaller draws lie in larger ones, and the test is never trained on."""
+    """Labels come from the training images, smaller draws lie in larger ones, and the test is never trained on."""
     seen = {}
 
     def fit_nothing(train, val, alphabet, config, report, start=None):
