@@ -47,6 +47,7 @@ def write_run(
         "best_epoch": int(best_row(history)["epoch"]),
         "first_exact_epoch": first_exact_epoch(history),
         "train_seconds": round(float(history["seconds"].iloc[-1]), 1),
+        **({"waited": round(float(history["waited"].mean()), 4)} if "waited" in history else {}),
         "parameters": sum(p.numel() for p in reader.model.parameters()),
     }
     write_split(captchas.manifest, out / "split.csv")

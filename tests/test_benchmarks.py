@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import read, readers
+from benchmarks import read, readers, stream
 from benchmarks.train import describe, fit_once, reached, summarise
 from captcha_lib.data import generated_captchas
 from captcha_lib.reader import export_onnx
@@ -143,3 +143,18 @@ def test_a_peers_classes_are_folded_onto_ours():
     assert ours[k[0]] == pytest.approx(probs[0, 1] + probs[0, 4])
     assert ours[k[1]] == pytest.approx(probs[0, 2])
     assert ours.sum() == pytest.approx(1 - probs[0, 3])
+
+
+# The stream
+
+
+def test_a_training_on_a_stream_is_measured(tmp_path):
+    row = stream.train(tmp_path, 1, 480, 0)
+    assert (row["n"], row["images_per_second"] > 50) == (134, True)
+    assert 0 <= row["waited"] < 1
+    assert 100 < row["peak_mb"] < 5000
+
+
+def test_the_generator_is_measured_by_the_time_of_one_core(monkeypatch):
+    monkeypatch.setattr(stream, "DRAWN", 64)
+    assert 500 < stream.draw_speed(stream.styles()["kaptcha"]) < 100_000
