@@ -37,9 +37,9 @@ def label_curve(
     starts: list[Reader],
     style: Style,
     out: Path,
-    sizes: tuple[int, ...] = SIZES,
-    scratch: Config = SCRATCH,
-    on_top: Config = ON_TOP,
+    sizes: tuple[int, ...],
+    scratch: Config,
+    on_top: Config,
     jobs: int = 2,
     report: Callable[[str], None] = print,
 ) -> pd.DataFrame:

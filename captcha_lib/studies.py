@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.cli import DATA_HELP, add_command, add_data, add_machine, count, load_split, prepare_machine, report
-from captcha_lib.config import RUN_DIR, Config
+from captcha_lib.config import RUN_DIR, Config, InputError
 from captcha_lib.files import check_writable, write_csv
 
 
@@ -170,8 +170,7 @@ def zero(options: argparse.Namespace) -> None:
 
 
 def labels(options: argparse.Namespace) -> None:
-    from captcha_lib.config import InputError
-    from captcha_lib.curve import STARTS_FROM, label_curve, summarise
+    from captcha_lib.curve import ON_TOP, SCRATCH, SIZES, STARTS_FROM, label_curve, summarise
     from captcha_lib.reader import Reader
     from captcha_lib.results import machine, write_json
     from captcha_lib.zero import style_for
@@ -184,7 +183,8 @@ def labels(options: argparse.Namespace) -> None:
         raise InputError(f"{missing[0]}: no such weights; run the zero command with --seeds {options.draws} first")
     starts = [Reader.load(path) for path in weights]
     style = style_for(captchas.source, starts[0].image_size, starts[0].alphabet.characters)
-    table = label_curve(captchas, starts, style, options.out / "jobs", jobs=options.jobs, report=report)
+    recipe = SIZES, SCRATCH, ON_TOP
+    table = label_curve(captchas, starts, style, options.out / "jobs", *recipe, options.jobs, report)
     write_csv(options.out / "label_curve.csv", table)
     write_json(options.out / "label_curve.json", {"data": captchas.source, "threads_per_job": 1} | machine())
     report(summarise(table).round(4).to_string(index=False))

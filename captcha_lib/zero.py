@@ -185,13 +185,15 @@ def _train_and_read(images: torch.Tensor, style: Style, seed: int, recipe: Recip
     readers = {"pure": pure, "adapted": adapted}
     for kind, reader in readers.items():
         reader.save(out / f"seed-{seed}-{kind}.pth")
-    return {"readings": [_read(reader, images, kind, seed, seconds[kind]) for kind, reader in readers.items()]}
+    readings = [_read(reader, images, kind, seed, seconds[kind]) for kind, reader in readers.items()]
+    return {"readings": readings, "seconds": round(seconds["adapted"], 1)}
 
 
 def _train_and_read_scrambled(images: torch.Tensor, style: Style, recipe: Recipe) -> dict:
     began = time.perf_counter()
     reader = learn(style, 0, recipe, scrambled=True)
-    return {"readings": [_read(reader, images, "control", 0, time.perf_counter() - began)]}
+    seconds = time.perf_counter() - began
+    return {"readings": [_read(reader, images, "control", 0, seconds)], "seconds": round(seconds, 1)}
 
 
 def _read(reader: Reader, images: torch.Tensor, kind: str, seed: int, seconds: float) -> dict:

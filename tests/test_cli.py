@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import torch
 from PIL import Image
 
 from captcha_lib import __main__ as cli
-from captcha_lib import data
+from captcha_lib import curve, data, protect, zero
+from captcha_lib.config import Config
 from captcha_lib.data import decode_image, write_captchas
 from captcha_lib.generate import generate_captchas
 from captcha_lib.reader import Reader
@@ -30,6 +32,9 @@ COMMANDS = [
     "audit",
     "plant",
     "sweep",
+    "zero",
+    "labels",
+    "protect",
     "evaluate",
     "predict",
     "export",
@@ -729,3 +734,83 @@ def test_process_with_a_plain_pickle_as_weights(folder, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: weights ")
     assert names(tmp_path) == {"weight.pth"}
     assert len(done.stderr.splitlines()) == 1
+
+
+# Streams, and studies without labels
+
+
+def test_train_on_a_stream(tmp_path, capsys):
+    assert run("train", "--data", "generated", "--n", 400, "--epochs", 2, "--threads", 1, "--out", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "waited" in said
+    assert {path.name for path in tmp_path.iterdir()} == RESULTS
+    assert 0 <= json.loads((tmp_path / "metrics.json").read_text())["waited"] < 1
+    assert "trained on a stream of 400 captchas." in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(1000, 24), (300_000, 60), (1_000_000, 200), (9_000_000, 200)])
+def test_a_longer_stream_has_more_epochs(n, epochs):
+    captchas = data.generated_captchas(20, 1)
+    captchas = replace(captchas, manifest=captchas.manifest.assign(subset=["train"] * 10 + ["val"] * 5 + ["test"] * 5))
+    options = cli.build_parser().parse_args(["train", "--data", "generated", "--n", str(n)])
+    config, stream = cli._stream(options, captchas, Config())
+    assert config.epochs == epochs
+    assert 0 <= stream.per_epoch * epochs - n < epochs
+    assert stream.without == frozenset(captchas.labels[10:]), "what is validated or tested with is not drawn"
+
+
+def test_a_stream_of_others_captchas_is_refused(refuse, folder):
+    line = refuse("train", "--data", folder, "--n", 100)
+    assert line == (
+        "error: --n: captchas are drawn for the generated data only; give --data generated, or leave out --n"
+    )
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch):
+    tiny = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)
+    monkeypatch.setattr(zero, "RECIPE", zero.Recipe(pure=tiny, adapt=tiny, rounds=1, beside=8))
+    monkeypatch.setattr(curve, "SIZES", (0, 4))
+
+
+def test_zero(tiny_recipe, folder, tmp_path, capsys):
+    words = ["zero", "--data", folder, "--seeds", 2, "--per-epoch", 16, "--jobs", 1, "--out", tmp_path]
+    assert run(*words) == 0
+    assert "learnt from generated captchas set in DejaVuSans-Bold" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "zero_labels.json").read_text())
+    readings = pd.read_csv(tmp_path / "zero_labels_readings.csv", dtype=str, keep_default_na=False)
+    for kind, seeds in (("pure", 2), ("adapted", 2), ("control", 1)):
+        rows = readings[readings["kind"] == kind]
+        assert figures[kind]["seeds"] == seeds
+        assert sum(figures[kind]["exact_by_seed"]) == (rows["label"] == rows["text"]).sum()
+    assert run(*words) == 0
+    assert "3 jobs: 0 to do, 3 are done already" in capsys.readouterr().out
+
+
+def test_labels_need_the_weights_of_zero(refuse, folder, tmp_path):
+    line = refuse("labels", "--data", folder, "--zero", tmp_path)
+    assert "seed-0-pure.pth: no such weights; run the zero command with --seeds 5 first" in line
+
+
+def test_labels(tiny_recipe, folder, tmp_path, monkeypatch, capsys):
+    assert run("zero", "--data", folder, "--seeds", 1, "--per-epoch", 16, "--jobs", 1, "--out", tmp_path) == 0
+    few = Config(epochs=1, batch_size=16, warmup_epochs=0, channels=(4, 4, 8), hidden=16)
+    monkeypatch.setattr(curve, "SCRATCH", few)
+    monkeypatch.setattr(curve, "ON_TOP", few)
+    words = ["labels", "--data", folder, "--zero", tmp_path, "--draws", 1, "--jobs", 1, "--out", tmp_path / "labels"]
+    assert run(*words) == 0
+    table = pd.read_csv(tmp_path / "labels" / "label_curve.csv")
+    assert table.columns.tolist() == ["labels", "start", "draw", "exact", "n", "seconds"]
+    assert len(table) == 4
+    assert json.loads((tmp_path / "labels" / "label_curve.json").read_text())["threads_per_job"] == 1
+
+
+def test_protect(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(protect, "settings", lambda: {"plain": protect.PLAIN, "lines": protect.PLAIN})
+    monkeypatch.setattr(protect, "_attack", lambda style, n, config: {"exact": n // 2, "seconds": 1.0})
+    monkeypatch.setattr(protect, "_ocr", lambda style, seed: {"legible": 0.9})
+    assert run("protect", "--jobs", 1, "--out", tmp_path) == 0
+    table = pd.read_csv(tmp_path / "what_protects.csv")
+    assert table["setting"].tolist() == ["plain", "plain", "lines", "lines"]
+    assert table["exact"].tolist() == [50, 500, 50, 500]
+    assert "results in" in capsys.readouterr().out
