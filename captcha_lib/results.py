@@ -20,7 +20,7 @@ from captcha_lib.split import write_split
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
 
 NUMBERS = (  # the columns of our tables that hold no text
-    "confidence", "label_confidence", "fold", "seed",
+    "confidence", "label_confidence", "fold", "seed", "seconds",
     "rank", "label_log_p", "other_log_p", "margin", "generator", "votes",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from captcha_lib.cli import DATA_HELP, add_command, add_data, add_machine, count, load_split, prepare_machine, report
 from captcha_lib.config import RUN_DIR, Config, InputError
-from captcha_lib.files import check_writable, write_csv
+from captcha_lib.files import check_writable, replacing, write_csv
 
 
 def add_studies(commands) -> None:
@@ -171,6 +171,7 @@ def zero(options: argparse.Namespace) -> None:
 
 def labels(options: argparse.Namespace) -> None:
     from captcha_lib.curve import ON_TOP, SCRATCH, SIZES, STARTS_FROM, label_curve, summarise
+    from captcha_lib.plots import plot_label_curve
     from captcha_lib.reader import Reader
     from captcha_lib.results import machine, write_json
     from captcha_lib.zero import style_for
@@ -186,18 +187,23 @@ def labels(options: argparse.Namespace) -> None:
     recipe = SIZES, SCRATCH, ON_TOP
     table = label_curve(captchas, starts, style, options.out / "jobs", *recipe, options.jobs, report)
     write_csv(options.out / "label_curve.csv", table)
+    with replacing(options.out / "label_curve.png") as part:
+        plot_label_curve(summarise(table)).savefig(part, dpi=120)
     write_json(options.out / "label_curve.json", {"data": captchas.source, "threads_per_job": 1} | machine())
     report(summarise(table).round(4).to_string(index=False))
     report(f"results in {options.out}")
 
 
 def protect(options: argparse.Namespace) -> None:
+    from captcha_lib.plots import plot_protection
     from captcha_lib.protect import settings, what_protects
     from captcha_lib.results import machine, write_json
 
     check_writable(options.out / "what_protects.csv")
     table = what_protects(settings(), options.out / "jobs", seeds=options.seeds, jobs=options.jobs, report=report)
     write_csv(options.out / "what_protects.csv", table)
+    with replacing(options.out / "what_protects.png") as part:
+        plot_protection(table).savefig(part, dpi=120)
     write_json(options.out / "what_protects.json", {"data": "generated", "threads_per_job": 1} | machine())
     report(table.sort_values("machine_loss", ascending=False).head(20).to_string(index=False))
     report(f"results in {options.out}")

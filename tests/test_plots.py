@@ -63,7 +63,26 @@ EPOCHS = pd.DataFrame(
 READERS = pd.DataFrame(
     {"reader": ["captcha_lib, torch", "another"], "images_per_second": [2000.0, 100.0], "exact": [0.996, 0.84]}
 )
+CURVE = pd.DataFrame(
+    {
+        "start": ["generated", "generated", "scratch", "scratch"],
+        "labels": [0, 100, 0, 100],
+        "mean": [0.98, 0.99, 0.0, 0.9],
+        "lowest": [0.97, 0.99, 0.0, 0.8],
+        "highest": [0.99, 1.0, 0.0, 0.95],
+    }
+)
+SETTINGS = pd.DataFrame(
+    {
+        "setting": ["plain", "lines", "lines + water"] * 2,
+        "labels": [100] * 3 + [1000] * 3,
+        "machine_loss": [0, 5, 30, 0, 1, 4],
+        "legibility_loss": [0, 8, 40] * 2,
+    }
+)
 ARGUMENTS |= {
+    "plot_label_curve": (CURVE,),
+    "plot_protection": (SETTINGS,),
     "plot_risk_coverage": ({"as given": risk_coverage(PREDICTIONS)},),
     "plot_margins": (RANKING, RANKING["margin"] < 0, "planted"),
     "plot_time_to_accuracy": (EPOCHS, 0.98),
@@ -148,3 +167,19 @@ def test_reading_speed_has_the_fastest_on_top():
         " 100 a second, 84.0 % exact",
         " 2,000 a second, 99.6 % exact",
     ]
+
+
+def test_label_curve_is_in_percent_and_shows_its_upper_end_again():
+    left, right = plots.plot_label_curve(CURVE).axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[98, 99], [0, 90]]
+    assert left.get_ylim()[0] < 0 < 90 < right.get_ylim()[0] < 95
+    assert [text.get_text() for text in left.get_xticklabels()] == ["0", "100"]
+
+
+def test_protection_names_what_costs_the_reader_most():
+    figure = plots.plot_protection(SETTINGS, named=2)
+    assert [axis.get_title() for axis in figure.axes] == ["100 labelled images", "1,000 labelled images"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["lines + water", "lines"]
+    pairs, singles = figure.axes[0].lines[:2]
+    assert (pairs.get_xdata().tolist(), pairs.get_ydata().tolist()) == ([40], [30])
+    assert sorted(singles.get_ydata().tolist()) == [0, 5]
