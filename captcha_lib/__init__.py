@@ -5,6 +5,7 @@ The way of one captcha, and the function that does each step:
     a folder, a zip, Kaggle's archive or the generator
       |  data.load_data          split.split_captchas says which image is for what
     images    (B, 1, H, W) uint8
+      |  feed.open_feed          batches: from memory, or from a stream of captchas drawn as they are needed
       |  augment.augment         in training only
     images    (B, 1, H, W) uint8
       |  model.CRNN              convolutions -> columns -> BiLSTM -> linear
@@ -15,7 +16,9 @@ The way of one captcha, and the function that does each step:
     exact match, CER
 
 `reader.Reader` is the part from images to readings: weights in, texts out. `onnx_reader.OnnxReader` does the same with
-ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and labels can be believed.
+ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and labels can be believed; `zero` and `curve`,
+how many labels it takes; `protect`, what the maker of a captcha can do about it. `style.Style` says what generated
+captchas look like.
 """
 
 from importlib import import_module
@@ -30,6 +33,8 @@ _HOME = {
     "Reader": "reader",
     "Reading": "decode",
     "Span": "decode",
+    "Stream": "feed",
+    "Style": "style",
     "align": "decode",
     "collapse": "decode",
     "crossvalidate": "crossval",
