@@ -129,6 +129,7 @@ evidence: reference crossval zero labels protect bench-train bench-read bench-st
 	$(BIN)/python -m captcha_lib plant --out $(OUT)/planted
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
 	cp $(OUT)/crossval/*.json $(OUT)/crossval/*.csv $(OUT)/crossval/*.png $(OUT)/planted/planted.csv $(REFERENCE)
+	cp $(OUT)/zero/seed-0-pure.pth $(REFERENCE)/zero_pure.pth
 	cp $(OUT)/zero/zero_labels* $(OUT)/labels/label_curve.* $(OUT)/protect/what_protects.* $(REFERENCE)
 	cp $(OUT)/bench-stream/stream.json $(OUT)/bench-stream/processes.csv $(REFERENCE)
 	cp $(OUT)/bench_train.* $(OUT)/bench_read.json $(OUT)/readers.csv $(OUT)/*_accuracy.png $(OUT)/*_speed.png $(REFERENCE)

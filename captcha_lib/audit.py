@@ -17,7 +17,7 @@ from captcha_lib.config import REFERENCE_DIR, Config, InputError
 from captcha_lib.crossval import OutOfFold, label_length, load_crossval
 from captcha_lib.data import Captchas, generated_captchas
 from captcha_lib.decode import alternatives, log_probabilities, text_log_probability
-from captcha_lib.train import fit
+from captcha_lib.train import fit, silent
 
 OFFICIAL_AUDIT = REFERENCE_DIR / "label_audit.csv"
 SUSPECTS = 30  # ranks that are looked at
@@ -140,7 +140,7 @@ def generator_margins(
     """
     alphabet = Alphabet.of(captchas.labels)
     drawn = generated_captchas(count, seed)
-    reader, _ = fit(drawn, None, alphabet, replace(Config(), seed=seed, epochs=epochs), report=lambda line: None)
+    reader, _ = fit(drawn, None, alphabet, replace(Config(), seed=seed, epochs=epochs), report=silent)
     log_probs = log_probabilities(reader.logits(captchas.images))
     row_of = {file: row for row, file in enumerate(captchas.manifest["file"])}
     log_probs = log_probs[[row_of[file] for file in ranking["file"]]]

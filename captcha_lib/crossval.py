@@ -31,7 +31,7 @@ from captcha_lib.decode import (
 )
 from captcha_lib.files import new_folder, replacing, write_csv
 from captcha_lib.jobs import run_in_processes
-from captcha_lib.train import fit, identity
+from captcha_lib.train import fit, identity, silent
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
 
@@ -288,7 +288,7 @@ class _Job:
 def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
     """Trains and scores; returns a line that says how it went. Runs in a process of its own."""
     torch.set_num_threads(1)
-    reader, history = fit(train, None, alphabet, job.config, report=lambda line: None)
+    reader, history = fit(train, None, alphabet, job.config, report=silent)
     logits = reader.logits(test.images).numpy()
     seconds = float(history["seconds"].iloc[-1])
     facts = {"identity": job.identity(train, test, alphabet), "seconds": round(seconds, 1)}

@@ -19,7 +19,7 @@ from captcha_lib.jobs import run_jobs
 from captcha_lib.model import CRNN
 from captcha_lib.reader import Reader
 from captcha_lib.style import Style
-from captcha_lib.train import fit
+from captcha_lib.train import fit, silent
 
 SIZES = (0, 10, 25, 50, 100, 200, 400, 802)
 STARTS_FROM = "seed-{seed}-pure.pth"  # the weights that `zero` leaves
@@ -87,7 +87,7 @@ def repeated(captchas: Captchas) -> Captchas:
 
 def _scratch(taught: Captchas, test: Captchas, alphabet: Alphabet, config: Config) -> dict:
     if len(taught):
-        reader, history = fit(repeated(taught), None, alphabet, config, report=_silent)
+        reader, history = fit(repeated(taught), None, alphabet, config, report=silent)
         return _scored(reader, test, len(taught), "scratch", config, history)
     torch.manual_seed(config.seed)
     size = tuple(test.images.shape[2:])
@@ -100,7 +100,7 @@ def _on_top(taught: Captchas, test: Captchas, reader: Reader, style: Style, conf
         return _scored(reader, test, 0, "generated", config)
     beside = generated_captchas(PER_EPOCH, _BESIDE_SEEDS + config.seed, style)
     both = concatenate(repeated(taught), beside)
-    reader, history = fit(both, None, reader.alphabet, config, report=_silent, start=reader)
+    reader, history = fit(both, None, reader.alphabet, config, report=silent, start=reader)
     return _scored(reader, test, len(taught), "generated", config, history)
 
 
@@ -118,7 +118,3 @@ def _scored(
         "n": len(test),
         "seconds": seconds,
     }
-
-
-def _silent(line: str) -> None:
-    pass

@@ -21,7 +21,7 @@ from captcha_lib.generate import draw, draw_texts
 from captcha_lib.jobs import run_jobs
 from captcha_lib.legibility import legibility, read_by_ocr
 from captcha_lib.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style, free_fonts
-from captcha_lib.train import fit
+from captcha_lib.train import fit, silent
 
 LABELS = (100, 1000)
 TESTED, TESTED_BY_OCR = 500, 200
@@ -135,7 +135,7 @@ def with_losses(table: pd.DataFrame) -> pd.DataFrame:
 def _attack(style: Style, labels: int, config: Config) -> dict:
     """A job: a reader of one setting; how many of fresh captchas it reads."""
     train = generated_captchas(labels, config.seed, style)
-    reader, history = fit(repeated(train), None, Alphabet.of([style.characters]), config, report=_silent)
+    reader, history = fit(repeated(train), None, Alphabet.of([style.characters]), config, report=silent)
     texts, images = _test(style, TESTED, config.seed)
     read = reader.spell(reader.logits(images))
     exact = sum(text == label for text, label in zip(read, texts, strict=True))
@@ -152,7 +152,3 @@ def _test(style: Style, n: int, seed: int) -> tuple:
     rng = np.random.default_rng([seed, 1])  # apart from every training set, whose seeds are single numbers
     texts = draw_texts(n, rng, style)
     return texts, draw(texts, rng, style)
-
-
-def _silent(line: str) -> None:
-    pass

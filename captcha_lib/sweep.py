@@ -18,7 +18,7 @@ from captcha_lib.crossval import draw_folds
 from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
 from captcha_lib.model import ctc_loss
-from captcha_lib.train import fit
+from captcha_lib.train import fit, silent
 
 if TYPE_CHECKING:  # an optional extra
     import optuna
@@ -96,7 +96,7 @@ def _mean_loss(trial: "optuna.Trial", captchas: Captchas, alphabet: Alphabet, co
     losses, wrong = [], 0
     for fold in range(folds):
         train, val = (captchas.rows(np.flatnonzero(side)) for side in (fold_of != fold, fold_of == fold))
-        reader, _ = fit(train, None, alphabet, config, report=lambda line: None)
+        reader, _ = fit(train, None, alphabet, config, report=silent)
         logits = reader.logits(val.images)
         losses.append(float(ctc_loss(logits, *alphabet.encode_batch(val.labels)).clamp(max=MAX_LOSS).mean()))
         texts = spell(logits, alphabet, reader.length or 0)

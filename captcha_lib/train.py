@@ -146,6 +146,10 @@ def fit(
     return _best_reader(state, feed, val, alphabet), pd.DataFrame(state.history)
 
 
+def silent(line: str) -> None:
+    """A `report` for trainings that nobody watches."""
+
+
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
     """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
 

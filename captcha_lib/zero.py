@@ -23,7 +23,7 @@ from captcha_lib.feed import Stream
 from captcha_lib.jobs import run_jobs
 from captcha_lib.reader import Reader
 from captcha_lib.style import DEJAVU, DEJAVU_MONO, Style, free_fonts, varied_style
-from captcha_lib.train import fit
+from captcha_lib.train import fit, silent
 
 _ADAPT_SEEDS = 10_000  # their generated captchas are none of those that a pure network saw
 _PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)
@@ -78,7 +78,7 @@ def learn(style: Style, seed: int, recipe: Recipe, scrambled: bool = False) -> R
     """
     stream = Stream(recipe.per_epoch, style, seed, workers=0, scrambled=scrambled)
     config = replace(recipe.pure, seed=seed)
-    reader, _ = fit(stream, None, Alphabet.of([style.characters]), config, report=_silent)
+    reader, _ = fit(stream, None, Alphabet.of([style.characters]), config, report=silent)
     return reader
 
 
@@ -101,7 +101,7 @@ def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, recipe:
         sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= recipe.sure], dtype=int)
         beside = generated_captchas(recipe.beside, _ADAPT_SEEDS + recipe.rounds * seed + round_, style)
         taught = concatenate(beside, own.rows(np.tile(sure, recipe.repeats)))
-        reader, _ = fit(taught, None, reader.alphabet, config, report=_silent, start=reader)
+        reader, _ = fit(taught, None, reader.alphabet, config, report=silent, start=reader)
     return reader
 
 
@@ -200,7 +200,3 @@ def _read(reader: Reader, images: torch.Tensor, kind: str, seed: int, seconds: f
     logits = reader.logits(images)
     texts = {"text": reader.spell(logits), "best_path": reader.spell(logits, length=0)}
     return texts | {"kind": kind, "seed": seed, "seconds": round(seconds, 1)}
-
-
-def _silent(line: str) -> None:
-    pass

@@ -11,10 +11,13 @@ from packaging.requirements import Requirement
 
 from benchmarks import train as bench_train
 from benchmarks.readers import READERS
+from captcha_lib import curve, protect, zero
 from captcha_lib.audit import SUSPECTS, apply_rule
 from captcha_lib.config import REFERENCE_DIR, ROOT, SPLITS_DIR
 from captcha_lib.crossval import calibration_figures, relabelled
+from captcha_lib.generate import generate_captchas
 from captcha_lib.metrics import wilson_interval
+from captcha_lib.reader import Reader
 from captcha_lib.results import read_table
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -250,6 +253,103 @@ def test_readme_quotes_the_planted_labels():
     assert len(planted) == 20
     said = f"{found} are in the first 30 ranks (the last at rank {planted['rank'].max()})"
     assert said in readme().replace("\n", " ")
+
+
+# Labels needed, and what protects
+
+
+def zero_readings() -> pd.DataFrame:
+    return read_table(REFERENCE_DIR / "zero_labels_readings.csv")
+
+
+def label_curve() -> pd.DataFrame:
+    return curve.summarise(pd.read_csv(REFERENCE_DIR / "label_curve.csv")).set_index(["start", "labels"])
+
+
+def protection() -> pd.DataFrame:
+    return pd.read_csv(REFERENCE_DIR / "what_protects.csv")
+
+
+def test_zero_label_figures_are_those_of_the_readings():
+    figures, readings = evidence("zero_labels.json"), zero_readings()
+    again = zero.summarise(readings)
+    assert {kind: figures[kind] for kind in again} == json.loads(json.dumps(again))
+    split = pd.read_csv(SPLITS_DIR / "kaggle.csv", dtype=str).set_index("file")["label"]
+    for _, rows in readings.groupby(["kind", "seed"]):
+        assert rows.set_index("file")["label"].sort_index().equals(split.sort_index())
+
+
+def test_the_committed_pure_weights_are_those_of_seed_0():
+    reader = Reader.load(REFERENCE_DIR / "zero_pure.pth")
+    assert (reader.length, reader.image_size) == (5, (50, 200))
+    texts, images = generate_captchas(200, seed=2026)
+    assert sum(a == b for a, b in zip(reader.spell(reader.logits(images)), texts, strict=True)) >= 198
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("pure", "none: *pure*, generated captchas alone"),
+        ("adapted", "none: *adapted*, then the unlabelled pictures"),
+        ("control", "none: a control, generated captchas with their texts swapped"),
+    ],
+)
+def test_readme_quotes_zero_labels(kind, row):
+    figures = evidence("zero_labels.json")[kind]
+    spread = f" ± {percent(figures['exact_std'])}" if figures["exact_std"] is not None else ""
+    by_seed = ", ".join(f"{count:,}" for count in figures["exact_by_seed"])
+    assert table_row(row)[1:] == [f"{percent(figures['exact_mean'])}{spread}", by_seed]
+
+
+def test_readme_quotes_the_best_without_labels_first():
+    mean = evidence("zero_labels.json")["pure"]["exact_mean"]
+    assert table_row("**the same, without one label**")[1] == f"{percent(mean)} %"
+
+
+@pytest.mark.parametrize(("start", "row"), [("scratch", "from scratch"), ("generated", "after generated captchas")])
+def test_readme_quotes_the_label_curve(start, row):
+    rows = label_curve().loc[start]
+    assert rows.index.tolist() == [0, 10, 25, 50, 100, 200, 400, 802]
+    assert rows["draws"].eq(5).all()
+    assert table_row(row)[1:] == [f"{100 * mean:.1f}" for mean in rows["mean"]]
+
+
+def test_the_label_curve_reaches_its_goals():
+    mean = label_curve()["mean"]
+    assert mean["generated", 50] >= 0.993
+    assert mean["scratch", 100] >= 0.9
+    assert mean["scratch", 200] >= 0.97
+
+
+@pytest.mark.parametrize("knob", ["kaptcha", *protect.knobs()])
+def test_readme_quotes_what_protects(knob):
+    rows = protection().set_index(["setting", "labels"]).loc[knob]
+    exact = 100 * rows["exact"] / rows["n"]
+    cells = [f"{exact[100]:.1f}", f"{exact[1000]:.1f}", f"{100 * rows['legible'].iloc[0]:.1f}"]
+    assert table_row("Kaptcha's own" if knob == "kaptcha" else knob)[-3:] == cells
+
+
+def test_what_protects_is_whole():
+    table = protection()
+    assert set(table["setting"]) == set(protect.settings())
+    assert table.groupby("setting")["labels"].agg(list).map(tuple).eq((100, 1000)).all()
+    again = protect.with_losses(table.drop(columns=["machine_loss", "legibility_loss"]))
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_readme_quotes_the_streams():
+    figures, text = evidence("stream.json"), readme().replace("\n", " ")
+    drawn, long = figures["drawn_per_second"], figures["streams"]["1000000"]
+    assert f"{drawn['kaptcha']:,} captchas a second" in text
+    assert f"{drawn['varied']:,} with everything varied" in text
+    short = figures["streams"]["20000"]
+    assert f"{long['peak_mb']} MB at most, {short['peak_mb']} MB for 20,000" in text
+    assert f"{100 * long['waited']:.1f} % of the training time" in text
+    processes = pd.read_csv(REFERENCE_DIR / "processes.csv")
+    rates = processes["exact"] / processes["n"]
+    for count, rows in rates.groupby(processes["processes"]):
+        name = {1: "one process", 2: "two processes"}[count]
+        assert f"{name} {percent(rows.mean())} % ({percent(rows.min())} to {percent(rows.max())})" in text
 
 
 # Benchmarks
