@@ -172,9 +172,10 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
     Left all of it, right the upper end; the axis of labels is linear near 0 and logarithmic from 10 on.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
-    names = {"scratch": "from scratch", "generated": "on top of generated captchas"}
+    names = {"generated": "after generated captchas", "scratch": "from scratch"}
     for axis, low in zip(axes, (0, 95), strict=True):
-        for color, (start, rows) in zip((WRONG, RIGHT), summary.groupby("start", sort=False), strict=False):
+        for color, start in zip((RIGHT, "tab:orange"), names, strict=True):
+            rows = summary[summary["start"] == start]
             axis.fill_between(rows["labels"], 100 * rows["lowest"], 100 * rows["highest"], color=color, alpha=0.2)
             axis.plot(rows["labels"], 100 * rows["mean"], marker=".", color=color, label=names[start])
         axis.set_xscale("symlog", linthresh=10)
@@ -183,7 +184,7 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
         axis.minorticks_off()
         axis.set(xlabel="labelled images", ylabel="exact match on the test, %", ylim=(low - 0.02 * (100 - low), 100.2))
         axis.grid(alpha=0.3)
-    axes[0].legend(loc="lower right")
+    axes[0].legend(loc="center right")
     return _finished(figure)
 
 
