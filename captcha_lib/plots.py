@@ -184,7 +184,7 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
         axis.minorticks_off()
         axis.set(xlabel="labelled images", ylabel="exact match on the test, %", ylim=(low - 0.02 * (100 - low), 100.2))
         axis.grid(alpha=0.3)
-    axes[0].legend(loc="center right")
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.92))
     return _finished(figure)
 
 
