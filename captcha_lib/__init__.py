@@ -17,8 +17,8 @@ The way of one captcha, and the function that does each step:
 
 `reading.read` takes a picture in any form and gives its text. `reader.Reader` is the part from images to readings;
 `onnx_reader.OnnxReader` does the same with ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and
-labels can be believed; `zero` and `curve`, how many labels it takes; `protect`, what the maker of a captcha can do about
-it. `style.Style` says what generated captchas look like.
+labels can be believed; `zero` and `curve`, how many labels it takes; `protect`, what the maker of a captcha can do
+about it. `style.Style` says what generated captchas look like.
 """
 
 from importlib import import_module
