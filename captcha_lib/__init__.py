@@ -15,10 +15,10 @@ The way of one captcha, and the function that does each step:
       |  metrics.score
     exact match, CER
 
-`reader.Reader` is the part from images to readings: weights in, texts out. `onnx_reader.OnnxReader` does the same with
-ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and labels can be believed; `zero` and `curve`,
-how many labels it takes; `protect`, what the maker of a captcha can do about it. `style.Style` says what generated
-captchas look like.
+`reading.read` takes a picture in any form and gives its text. `reader.Reader` is the part from images to readings;
+`onnx_reader.OnnxReader` does the same with ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and
+labels can be believed; `zero` and `curve`, how many labels it takes; `protect`, what the maker of a captcha can do
+about it. `style.Style` says what generated captchas look like.
 """
 
 from importlib import import_module
@@ -45,6 +45,7 @@ _HOME = {
     "fit": "train",
     "generate_captchas": "generate",
     "load_data": "data",
+    "read": "reading",
     "spell": "decode",
     "split_captchas": "split",
     "write_run": "results",

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.cli import (
-    DATA_HELP,
     add_command,
     add_data,
     add_machine,
+    add_source,
     count,
+    load,
     load_split,
     prepare_machine,
     report,
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
     command = add_command(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--seeds", type=count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--own-splits", action="store_true", help="each seed draws its split (the official one)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "bench", help="folder of the runs (output/run/bench)")
@@ -174,13 +175,12 @@ def _stream(options: argparse.Namespace, captchas, config: Config):
 
 def bench(options: argparse.Namespace) -> None:
     from captcha_lib.alphabet import Alphabet
-    from captcha_lib.data import load_data
     from captcha_lib.results import seeds_table
     from captcha_lib.split import split_captchas
     from captcha_lib.train import run
 
     device = prepare_machine(options)
-    captchas = load_data(options.data)
+    captchas = load(options)
     folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
@@ -197,12 +197,11 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from captcha_lib.data import load_data
     from captcha_lib.metrics import describe, predictions_table, score
 
     reader = _load_reader(options)
     if options.subset == "all":
-        captchas = load_data(options.data, reader.alphabet, reader.image_size)
+        captchas = load(options, reader.alphabet, reader.image_size)
         print(captchas.summary())
     else:
         beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
@@ -281,23 +280,20 @@ def _check_seed(options: argparse.Namespace) -> None:
 
 
 def _load_reader(options: argparse.Namespace):
-    """The reader of a weights file; an .onnx file is read by ONNX Runtime, without torch."""
-    if options.weights.suffix == ".onnx":
-        from captcha_lib.onnx_reader import OnnxReader
+    from captcha_lib.reading import load_reader
 
-        return OnnxReader.load(options.weights, options.threads or 1)
-    from captcha_lib.reader import Reader
-
-    return Reader.load(options.weights, prepare_machine(options))
+    if options.weights.suffix == ".onnx":  # without torch
+        return load_reader(options.weights, threads=options.threads or 1)
+    return load_reader(options.weights, prepare_machine(options))
 
 
 def _image_files(path: Path) -> list[Path]:
-    from captcha_lib.images import find_images
+    from captcha_lib.images import SUFFIXES_IN_WORDS, find_images
 
     if path.is_dir():
         files = list(find_images(path))
         if not files:
-            raise InputError(f"{path}: no images in this folder; expected .png, .jpg or .jpeg")
+            raise InputError(f"{path}: no images in this folder; expected {SUFFIXES_IN_WORDS}")
         return files
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")

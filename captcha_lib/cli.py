@@ -8,6 +8,11 @@ from captcha_lib.config import InputError
 
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 
+LABELS_HELP = (
+    "name: the file's name to its first dot; folder: its folder's name; else a pattern for the file's name, such as "
+    "'(.+)_[0-9]+', whose group is the label (CAPTCHA_LABELS_FROM, else name)"
+)
+
 
 def add_command(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
     """Adds a command to the parser of all commands; `says` is a sentence for the help, without its full stop."""
@@ -16,9 +21,16 @@ def add_command(commands, name: str, command: Callable, says: str) -> argparse.A
     return parser
 
 
+def add_source(command: argparse.ArgumentParser) -> None:
+    """The options of a command that takes labelled images."""
+    command.add_argument("--data", help=DATA_HELP)
+    command.add_argument("--labels-from", metavar="WHERE", help=LABELS_HELP)
+    command.add_argument("--ignore-case", action="store_true", default=None, help="make all labels lower case")
+
+
 def add_data(command: argparse.ArgumentParser) -> None:
     """The options of a command that takes split data."""
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--split", help="a split CSV, or 'official' for the one in data/splits that fits the images")
     command.add_argument("--seed", type=int, help="the run's random numbers (0); draws the split where none is given")
 
@@ -65,11 +77,18 @@ def prepare_machine(options: argparse.Namespace) -> str:
     return options.device
 
 
+def load(options: argparse.Namespace, alphabet=None, size=None):
+    """Loads the data that the options of `add_source` name."""
+    from captcha_lib.data import load_data
+    from captcha_lib.labels import LabelRule
+
+    return load_data(options.data, alphabet, size, LabelRule.chosen(options.labels_from, options.ignore_case))
+
+
 def load_split(options: argparse.Namespace, alphabet=None, size=None):
     """Loads and splits the data that the options of `add_data` name, and says which it is."""
-    from captcha_lib.data import load_data
     from captcha_lib.split import split_captchas
 
-    captchas = split_captchas(load_data(options.data, alphabet, size), options.split, options.seed)
+    captchas = split_captchas(load(options, alphabet, size), options.split, options.seed)
     print(captchas.summary(), flush=True)
     return captchas

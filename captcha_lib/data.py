@@ -1,10 +1,10 @@
 """Folder, zip, Kaggle or generator -> a checked manifest and one tensor of all the images.
 
-The data is chosen in words and never guessed: "generated", "kaggle", or the path of a folder or zip of labelled images.
+The data is chosen in words and never guessed: "generated", "kaggle", or the path of a folder or zip of labelled images;
+and so is where their labels stand, see `labels`.
 """
 
 import hashlib
-import io
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,16 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import GENERATED_DIR, InputError, data_choice
 from captcha_lib.files import new_folder, progress
 from captcha_lib.generate import generate_captchas
-from captcha_lib.images import AnyPath, decode_image, find_images, fit_images, read_bytes
+from captcha_lib.images import (
+    SUFFIXES_IN_WORDS,
+    AnyPath,
+    decode_image,
+    find_images,
+    fit_images,
+    read_bytes,
+    relative_name,
+)
+from captcha_lib.labels import LabelRule
 from captcha_lib.style import KAPTCHA, Style
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
@@ -79,7 +88,10 @@ class Captchas:
 
 
 def load_data(
-    choice: str | None = None, alphabet: Alphabet | None = None, size: tuple[int, int] | None = None
+    choice: str | None = None,
+    alphabet: Alphabet | None = None,
+    size: tuple[int, int] | None = None,
+    rule: LabelRule | None = None,
 ) -> Captchas:
     """Finds, checks and reads labelled images.
 
@@ -87,6 +99,7 @@ def load_data(
         choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
         alphabet: if given, every label has to be written in it.
         size: (H, W) in px of the tensor's images; None takes their most frequent size.
+        rule: where the labels stand; None takes what the environment says, and without it the files' names.
 
     Raises:
         InputError: nothing there, no images, a file that is no image or is cut off, a label that is empty or leaves
@@ -96,11 +109,11 @@ def load_data(
     root = locate(choice)
     files = list(find_images(root))
     if not files:
-        raise InputError(f"{choice}: no images there; expected .png, .jpg or .jpeg files named by their text")
+        raise InputError(f"{choice}: no images there; expected {SUFFIXES_IN_WORDS} files named by their text")
     rows, pictures = [], []
-    labels = _read_labels(root, files)
+    labels = (rule or LabelRule.chosen()).read(root, files)
     for path, label in zip(progress(files), labels, strict=True):
-        name = _relative(path, root)
+        name = relative_name(path, root)
         raw = read_bytes(path, name)
         picture = decode_image(raw, name)
         rows.append(
@@ -213,50 +226,9 @@ def _download_kaggle() -> Path:
         raise InputError(f"kaggle: the download failed ({reason}); get the images and give their folder") from None
 
 
-def _relative(path: AnyPath, root: AnyPath) -> str:
-    """The path inside the folder or zip, with forward slashes."""
-    return path.at if isinstance(path, zipfile.Path) else path.relative_to(root).as_posix()
-
-
 def _subset_folder(file: str) -> str:
     """The subset that a train/ val/ test/ layout puts the file in, or ""."""
     return next((folder for folder in file.split("/")[:-1] if folder in SUBSETS), "")
-
-
-def _read_labels(root: AnyPath, files: list[AnyPath]) -> list[str]:
-    """The label of each file: from the labels.csv beside it, else its name up to the first dot."""
-    tables: dict[str, dict[str, str] | None] = {}
-    labels = []
-    for path in files:
-        folder = _relative(path, root).rpartition("/")[0]
-        if folder not in tables:
-            tables[folder] = _read_label_table(path.parent / "labels.csv")
-        table = tables[folder]
-        if table is not None and path.name not in table:
-            raise InputError(f"{_relative(path, root)}: labels.csv beside it has no row for it; add one")
-        labels.append(path.name.split(".")[0] if table is None else table[path.name])
-    return labels
-
-
-def _read_label_table(csv: AnyPath) -> dict[str, str] | None:
-    if not csv.is_file():
-        return None
-    try:
-        raw = read_bytes(csv, "labels.csv")
-        table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, index_col=False)
-    except ValueError as error:
-        reason = str(error).strip().removeprefix("labels.csv: ")
-        raise InputError(f"labels.csv: cannot be read as a table ({reason})") from None
-    missing = {"file", "label"} - set(table.columns)
-    if missing:
-        raise InputError(f"labels.csv: the column {sorted(missing)[0]!r} is missing; it needs 'file,label'")
-    unlisted = sorted(file for file in table["file"] if "/" in file or not (csv.parent / file).is_file())
-    if unlisted:
-        raise InputError(f"labels.csv: {unlisted[0]!r} is not beside it; remove the row or add the image")
-    twice = table["file"][table["file"].duplicated()]
-    if len(twice):
-        raise InputError(f"labels.csv: {twice.iloc[0]!r} stands there twice; keep one row")
-    return dict(zip(table["file"], table["label"], strict=True))
 
 
 def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:

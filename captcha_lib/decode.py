@@ -23,10 +23,14 @@ _HALF = np.log(0.5)
 
 @dataclass(frozen=True)
 class Reading:
-    """A text, and its probability in 0..1, given what was known of it: its length, its characters."""
+    """A text, and its probability in 0..1, given what was known of it: its length, its characters.
+
+    `alternatives` are less likely texts, where they were asked for; their probabilities are not calibrated.
+    """
 
     text: str
     confidence: float
+    alternatives: tuple["Reading", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def decode_length(logits: ArrayLike, alphabet: Alphabet, length: int, width: int
 
 
 def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 8) -> list[Reading]:
-    """The texts of `length` characters that a beam search of one picture ends with, the likeliest first.
+    """The texts of `length` characters, 0 for any number, that a beam search ends with, the likeliest first.
 
     Shape:
         (T, K) -> at most `width` readings, each with its share of all the texts of that length.
@@ -116,8 +120,8 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int 
         InputError: a length that no text spelt in T steps can have.
     """
     log_probs = log_probabilities(logits)
-    total = _checked_total(log_probs[None], length)
-    found = _search(np.exp(log_probs), width, length)
+    total = _checked_total(log_probs[None], length) if length else 0.0
+    found = _search(np.exp(log_probs), width, length or None)
     log_p = text_log_probability(np.broadcast_to(log_probs, (len(found), *log_probs.shape)), found) - total
     readings = [reading for reading in _readings(found, log_p, alphabet) if reading.confidence > 0]
     return sorted(readings, key=lambda reading: -reading.confidence)

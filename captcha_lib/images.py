@@ -18,7 +18,8 @@ except ImportError:  # it has no wheel for every machine; Pillow opens everythin
     load_png = None
 
 AnyPath = Path | zipfile.Path
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
+SUFFIXES_IN_WORDS = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
 _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
@@ -34,6 +35,11 @@ def find_images(folder: AnyPath) -> Iterator[AnyPath]:
             yield from find_images(entry)
 
 
+def relative_name(path: AnyPath, root: AnyPath) -> str:
+    """The path inside the folder or zip, with forward slashes."""
+    return path.at if isinstance(path, zipfile.Path) else path.relative_to(root).as_posix()
+
+
 def read_bytes(path: AnyPath, name: str) -> bytes:
     """Reads a file, in a folder or a zip; raises InputError if it cannot be read."""
     try:
@@ -43,7 +49,9 @@ def read_bytes(path: AnyPath, name: str) -> bytes:
 
 
 def decode_image(raw: bytes, name: str) -> np.ndarray:
-    """Turns an image file's bytes into grey pixels (H, W) uint8; transparent parts are seen on white.
+    """Turns an image file's bytes into grey pixels (H, W) uint8.
+
+    Transparent parts are seen on white; of a film, its first picture.
 
     Raises:
         InputError: the bytes are no image, or the image is cut off.
@@ -54,15 +62,20 @@ def decode_image(raw: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(raw)) as image:
             image.load()
-            if image.mode.startswith("I"):  # 16 bits a pixel, which "L" would clip instead of scale
-                return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("L"))
+            return grey(image)
     except Image.UnidentifiedImageError:
         raise InputError(f"{name}: this is no image; remove it or save it as PNG or JPEG") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: the image is damaged or cut off ({error}); get it again or remove it") from None
+
+
+def grey(image: Image.Image) -> np.ndarray:
+    """A Pillow image as grey pixels (H, W) uint8; transparent parts are seen on white."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, which "L" would clip instead of scale
+        return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return np.asarray(image.convert("L"))
 
 
 def fit_images(pictures: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:

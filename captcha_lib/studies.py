@@ -4,7 +4,17 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from captcha_lib.cli import DATA_HELP, add_command, add_data, add_machine, count, load_split, prepare_machine, report
+from captcha_lib.cli import (
+    add_command,
+    add_data,
+    add_machine,
+    add_source,
+    count,
+    load,
+    load_split,
+    prepare_machine,
+    report,
+)
 from captcha_lib.config import RUN_DIR, Config, InputError
 from captcha_lib.files import check_writable, replacing, write_csv
 
@@ -14,7 +24,7 @@ def add_studies(commands) -> None:
     command = add_command(
         commands, "crossval", crossval, "read every image with networks that have not seen it; resumes"
     )
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--folds", type=count, default=10, help="parts; one is read, the others train (%(default)s)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
@@ -25,7 +35,7 @@ def add_studies(commands) -> None:
     command = add_command(
         commands, "audit", audit, "rank the labels of a cross-validation, and change the wrong ones by a rule"
     )
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--crossval", type=Path, default=RUN_DIR / "crossval", help="its folder (output/run/crossval)")
     command.add_argument("--readers", type=Path, required=True, help="CSV of their texts, see benchmarks/")
     command.add_argument("--judge", type=Path, required=True, help="CSV: file,chosen, what a blind judge chose")
@@ -33,7 +43,7 @@ def add_studies(commands) -> None:
     add_machine(command)
 
     command = add_command(commands, "plant", plant, "try the audit: plant wrong labels, and look for them")
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--count", type=count, default=20, help="how many (%(default)s)")
     command.add_argument("--folds", type=count, default=10, help="of the cross-validation (%(default)s)")
     command.add_argument("--epochs", type=count, default=Config.epochs, help="passes over the images (%(default)s)")
@@ -59,7 +69,7 @@ def add_studies(commands) -> None:
     command = add_command(
         commands, "zero", zero, "read all images with networks that never saw a label; needs the extra 'fonts'; resumes"
     )
-    command.add_argument("--data", help=DATA_HELP)
+    add_source(command)
     command.add_argument("--characters", help="those that occur (2345678bcdefgmnpwxy, n twice as often)")
     command.add_argument("--seeds", type=count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--per-epoch", type=count, default=8000, help="generated captchas an epoch (%(default)s)")
@@ -86,9 +96,8 @@ def add_studies(commands) -> None:
 def crossval(options: argparse.Namespace) -> None:
     from captcha_lib.audit import official_audit
     from captcha_lib.crossval import crossvalidate, write_crossval
-    from captcha_lib.data import load_data
 
-    captchas = load_data(options.data)
+    captchas = load(options)
     report(captchas.summary())
     check_writable(options.out / "crossval.json")
     config = replace(Config(), epochs=options.epochs)
@@ -106,10 +115,9 @@ def crossval(options: argparse.Namespace) -> None:
 
 def audit(options: argparse.Namespace) -> None:
     from captcha_lib.audit import RULE, audit_labels
-    from captcha_lib.data import load_data
 
     prepare_machine(options)
-    captchas = load_data(options.data)
+    captchas = load(options)
     report(captchas.summary())
     table = audit_labels(captchas, options.crossval / "jobs", options.readers, options.judge)
     write_csv(options.out, table)
@@ -122,9 +130,8 @@ def audit(options: argparse.Namespace) -> None:
 def plant(options: argparse.Namespace) -> None:
     from captcha_lib.audit import SUSPECTS, find_planted, plant_errors, rank_labels
     from captcha_lib.crossval import crossvalidate
-    from captcha_lib.data import load_data
 
-    captchas = load_data(options.data)
+    captchas = load(options)
     report(captchas.summary())
     check_writable(options.out / "planted.csv")
     spoilt, _ = plant_errors(captchas, options.count, seed=0)
@@ -149,12 +156,11 @@ def sweep(options: argparse.Namespace) -> None:
 
 
 def zero(options: argparse.Namespace) -> None:
-    from captcha_lib.data import load_data
     from captcha_lib.results import write_json
     from captcha_lib.style import KAPTCHA
     from captcha_lib.zero import RECIPE, read_without_labels, style_for, summarise, zero_figures
 
-    captchas = load_data(options.data)
+    captchas = load(options)
     report(captchas.summary())
     check_writable(options.out / "zero_labels.json")
     style = style_for(captchas.source, tuple(captchas.images.shape[2:]), options.characters or KAPTCHA.characters)

@@ -814,3 +814,23 @@ def test_protect(monkeypatch, tmp_path, capsys):
     assert table["setting"].tolist() == ["plain", "plain", "lines", "lines"]
     assert table["exact"].tolist() == [50, 500, 50, 500]
     assert "results in" in capsys.readouterr().out
+
+
+# Where labels stand
+
+
+def test_labels_from_a_pattern_without_case(folder, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for i, path in enumerate(sorted(folder.iterdir())):
+        shutil.copy(path, mine / f"{path.stem.upper()}_{i}.png")
+    out = tmp_path / "split.csv"
+    words = ["--labels-from", "(.+)_[0-9]+", "--ignore-case", "--out", out]
+    assert run("split", "--data", mine, *words) == 0
+    table = pd.read_csv(out, dtype=str, keep_default_na=False)
+    assert sorted(table["label"]) == sorted(path.stem for path in folder.iterdir())
+
+
+def test_a_pattern_without_a_group_is_refused(refuse, folder):
+    line = refuse("split", "--data", folder, "--labels-from", "abc")
+    assert "the pattern has 0 groups and needs one" in line

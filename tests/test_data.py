@@ -60,12 +60,12 @@ def test_a_folder(folder, drawn):
 
 
 def test_suffixes_in_any_case_and_nothing_else(tmp_path):
-    for i, name in enumerate(["a.png", "b.PNG", "c.jpg", "d.JPG", "e.jpeg", "f.Jpeg"]):
-        Image.new("L", (20, 12), 30 * i).save(tmp_path / name)
-    for name in ["g.txt", "h.gif", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
+    for i, name in enumerate(["a.png", "b.PNG", "c.jpg", "d.JPG", "e.jpeg", "f.Jpeg", "g.gif", "h.webp", "i.BMP"]):
+        Image.new("L", (20, 12), 20 * i).save(tmp_path / name)
+    for name in ["g.txt", "h.tiff", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
-    assert load_data(str(tmp_path)).labels == list("abcdef")
+    assert load_data(str(tmp_path)).labels == list("abcdefghi")
 
 
 def test_own_files_come_before_those_of_folders(tmp_path):

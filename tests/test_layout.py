@@ -10,9 +10,9 @@ import pytest
 import captcha_lib
 
 ORDER = [
-    "config", "files", "alphabet", "images", "style", "glyphs", "generate", "data", "split", "share", "feed", "augment",
-    "model", "decode", "onnx_reader", "reader", "metrics", "plots", "results", "train", "jobs", "crossval", "audit",
-    "sweep", "zero", "curve", "legibility", "protect", "cli", "studies", "__main__",
+    "config", "files", "alphabet", "images", "labels", "style", "glyphs", "generate", "data", "split", "share", "feed",
+    "augment", "model", "decode", "onnx_reader", "reader", "reading", "metrics", "plots", "results", "train", "jobs",
+    "crossval", "audit", "sweep", "zero", "curve", "legibility", "protect", "cli", "studies", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 
