@@ -30,26 +30,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, nargs="+", default=[20_000, 1_000_000], help="lengths of the stream")
     parser.add_argument("--seeds", type=int, default=5, help="of the trainings in one and in two processes")
-    parser.add_argument("--shared", type=int, default=40_000, help="captchas of each of these")
+    parser.add_argument("--shared", type=int, nargs="+", default=[10_000, 40_000], help="captchas of each of these")
     parser.add_argument("--out", type=Path, default=RUN_DIR / "bench-stream", help="for stream.json, processes.csv")
     options = parser.parse_args()
     speeds = {name: draw_speed(style) for name, style in styles().items()}
     print(f"captchas drawn a second: {speeds}", flush=True)
     streams = {str(n): train(options.out / f"stream-{n}", 1, n, 0) for n in options.n}
+    table = pd.concat([compare(n, options.seeds, options.out) for n in options.shared])
+    write_csv(options.out / "processes.csv", table)
+    print(table.assign(rate=table["exact"] / table["n"]).groupby(["captchas", "processes"])["rate"].describe().round(4))
+    figures = {"drawn_per_second": speeds, "streams": streams}
+    write_json(options.out / "stream.json", figures | machine() | {"threads": 1})
+    return 0
+
+
+def compare(n: int, seeds: int, out: Path) -> pd.DataFrame:
+    """Trains on the same streams in one process and in two: a row each with captchas, processes, seed and scores."""
     rows = [
-        {"processes": processes, "seed": seed}
-        | train(options.out / f"processes-{processes}-seed-{seed}", processes, options.shared, seed)
-        for seed in range(options.seeds)
+        {"captchas": n, "processes": processes, "seed": seed}
+        | train(out / f"{n}-processes-{processes}-seed-{seed}", processes, n, seed)
+        for seed in range(seeds)
         for processes in (1, 2)
     ]
-    table = pd.DataFrame(rows)
-    write_csv(options.out / "processes.csv", table)
-    rates = (table["exact"] / table["n"]).groupby(table["processes"]).agg(["mean", "std", "min", "max"])
-    print(rates.round(4))
-    figures = {"drawn_per_second": speeds, "streams": streams, "shared_n": options.shared, "seeds": options.seeds}
-    exact = {f"processes_{processes}": row.to_dict() for processes, row in rates.iterrows()}
-    write_json(options.out / "stream.json", figures | {"exact": exact} | machine() | {"threads": 1})
-    return 0
+    return pd.DataFrame(rows)
 
 
 def styles() -> dict[str, Style]:
