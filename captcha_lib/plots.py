@@ -188,30 +188,44 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
-def plot_protection(table: pd.DataFrame, named: int = 8) -> Figure:
+def plot_protection(table: pd.DataFrame, named: int = 10) -> Figure:
     """What each setting costs the reader against what it costs general OCR, a panel for each number of labels.
 
     Args:
         table: of `protect.with_losses`.
-        named: so many settings that cost the reader most are named.
+        named: so many settings that cost the reader most beyond what they cost OCR are named, if they stand apart.
     """
     sizes = sorted(table["labels"].unique())
     figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained", sharey=True)
     for axis, labels in zip(axes[0], sizes, strict=True):
-        rows = table[table["labels"] == labels].sort_values("machine_loss", ascending=False)
+        rows = table[table["labels"] == labels]
+        gain = (rows["machine_loss"] - rows["legibility_loss"]).sort_values(ascending=False)
         is_pair = rows["setting"].str.contains("+", regex=False)
         for pair, color, name in ((True, "silver", "pairs"), (False, RIGHT, "single knobs")):
             some = rows[is_pair == pair]
             axis.plot(some["legibility_loss"], some["machine_loss"], "o", color=color, markersize=5, label=name)
-        for row in rows.head(named).itertuples():
-            at = (row.legibility_loss, row.machine_loss)
-            axis.annotate(row.setting, at, xytext=(5, 0), textcoords="offset points", fontsize=7, va="center")
+        best = rows.loc[gain.index[:named]]
+        for row in _apart(best[best["machine_loss"] > 3]).itertuples():
+            right = row.legibility_loss > 50  # there a name goes to the left of its point
+            at, offset = (row.legibility_loss, row.machine_loss), (-5 if right else 5, 0)
+            side = "right" if right else "left"
+            axis.annotate(row.setting, at, offset, textcoords="offset points", fontsize=7, va="center", ha=side)
         axis.axline((0, 0), slope=1, color="grey", linestyle=":")
-        axis.set(xlabel="lost by general OCR, points of characters", title=f"{labels:,} labelled images")
-        axis.margins(x=0.3)
+        axis.set(
+            xlabel="lost by general OCR, points of characters", title=f"{labels:,} labelled images", xlim=(-4, 100)
+        )
     axes[0][0].set(ylabel="lost by the reader,\npoints of exact match")
-    axes[0][0].legend(loc="upper left")
+    axes[0][-1].legend(loc="upper left")
     return _finished(figure)
+
+
+def _apart(rows: pd.DataFrame, points: float = 3.0) -> pd.DataFrame:
+    """The rows whose machine_loss is at least so far from that of every row kept before: their names do not touch."""
+    kept: list[int] = []
+    for i, loss in rows["machine_loss"].items():
+        if all(abs(loss - rows["machine_loss"][k]) >= points for k in kept):
+            kept.append(i)
+    return rows.loc[kept]
 
 
 def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names: list[str]) -> Figure:
