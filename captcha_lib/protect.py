@@ -139,13 +139,13 @@ def _attack(style: Style, labels: int, config: Config) -> dict:
     texts, images = _test(style, TESTED, config.seed)
     read = reader.spell(reader.logits(images))
     exact = sum(text == label for text, label in zip(read, texts, strict=True))
-    return {"exact": exact, "seconds": float(history["seconds"].iloc[-1])}
+    return {"exact": exact, "seconds": round(float(history["seconds"].iloc[-1]), 1)}
 
 
 def _ocr(style: Style, seed: int) -> dict:
     texts, images = _test(style, TESTED_BY_OCR, seed)
     one_case = style.characters.lower() == style.characters
-    return {"legible": legibility(texts, read_by_ocr(images), fold_case=one_case)}
+    return {"legible": round(legibility(texts, read_by_ocr(images), fold_case=one_case), 4)}
 
 
 def _test(style: Style, n: int, seed: int) -> tuple:
