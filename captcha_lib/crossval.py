@@ -30,7 +30,7 @@ from captcha_lib.decode import (
     text_log_probability,
 )
 from captcha_lib.files import new_folder, replacing, write_csv
-from captcha_lib.jobs import run_in_processes
+from captcha_lib.jobs import of_another_run, run_in_processes
 from captcha_lib.train import fit, identity, silent
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
@@ -131,7 +131,7 @@ def load_crossval(captchas: Captchas, out: Path) -> OutOfFold:
     ours = identity(*_sides(captchas, fold_of[0] == 0), alphabet, Config())["images"]
     theirs = _facts(first)["identity"]["images"]
     if ours != theirs:
-        raise _of_another_run(first, "images", theirs, ours)
+        raise of_another_run(first, "images", theirs, ours)
     return _gather(captchas, alphabet, fold_of, folds, out)
 
 
@@ -253,8 +253,7 @@ def relabelled(predictions: pd.DataFrame, audited: pd.Series) -> pd.DataFrame:
 
 def label_length(captchas: Captchas) -> int:
     """The length of all labels, or 0 if they have several."""
-    lengths = set(map(len, captchas.labels))
-    return lengths.pop() if len(lengths) == 1 else 0
+    return captchas.length or 0
 
 
 def misread(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -281,7 +280,7 @@ class _Job:
         saved = _facts(self.folder)["identity"]
         for name, value in self.identity(train, test, alphabet).items():
             if saved.get(name) != value:
-                raise _of_another_run(self.folder, name, saved.get(name), value)
+                raise of_another_run(self.folder, name, saved.get(name), value)
         return True
 
 
@@ -304,11 +303,6 @@ def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
 def _facts(folder: Path) -> dict:
     """What a finished job says of itself."""
     return json.loads((folder / "job.json").read_text(encoding="utf-8"))
-
-
-def _of_another_run(folder: Path, name: str, theirs: object, ours: object) -> InputError:
-    said = f"{folder}: it belongs to another run ({name} {theirs}, here {ours})"
-    return InputError(f"{said}; give another --out or remove it")
 
 
 def _sides(captchas: Captchas, is_test: np.ndarray) -> tuple[Captchas, Captchas]:

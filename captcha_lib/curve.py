@@ -22,7 +22,6 @@ from captcha_lib.style import Style
 from captcha_lib.train import fit, silent
 
 SIZES = (0, 10, 25, 50, 100, 200, 400, 802)
-STARTS_FROM = "seed-{seed}-pure.pth"  # the weights that `zero` leaves
 # An epoch shows so many images, however few labels there are: each is repeated, every time in another warp.
 PER_EPOCH = 802
 # Chosen on generated captchas: 100 labels read 996 and 997 of 1,000 after 48 epochs, 991 and 992 after 24.

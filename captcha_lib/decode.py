@@ -258,6 +258,16 @@ class Decoder:
         logits, length = self._given(logits, length, allowed)
         return spell(logits, self.alphabet, length)
 
+    def alternatives(
+        self, logits: ArrayLike, count: int, length: int | None = None, allowed: str | None = None
+    ) -> list[Reading]:
+        """Scores of one picture (T, K) -> its likeliest texts, at least `count` if there are so many, best first.
+
+        Their probabilities are not calibrated. See `decode` for what is given.
+        """
+        logits, length = self._given(logits, length, allowed)
+        return alternatives(logits, self.alphabet, length, width=max(8, count))
+
     def _given(self, logits: ArrayLike, length: int | None, allowed: str | None) -> tuple[ArrayLike, int]:
         if allowed is not None:
             logits = restrict(logits, self.alphabet, allowed)

@@ -67,6 +67,11 @@ def _load(path: Path, identity: dict) -> Figures | None:
     saved = json.loads(path.read_text(encoding="utf-8"))
     for name, value in identity.items():
         if saved["identity"].get(name) != value:
-            said = f"{path}: it belongs to another run ({name} {saved['identity'].get(name)}, here {value})"
-            raise InputError(f"{said}; give another --out or remove it")
+            raise of_another_run(path, name, saved["identity"].get(name), value)
     return saved["figures"]
+
+
+def of_another_run(place: Path, name: str, theirs: object, ours: object) -> InputError:
+    """What to say where results lie that belong to another run, which differs in what is called `name`."""
+    said = f"{place}: it belongs to another run ({name} {theirs}, here {ours})"
+    return InputError(f"{said}; give another --out or remove it")

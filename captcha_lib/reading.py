@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from captcha_lib.config import REFERENCE_DIR, InputError
-from captcha_lib.decode import Decoder, Reading, alternatives, restrict
+from captcha_lib.decode import Reading
 from captcha_lib.images import decode_image, fit_images, grey, read_bytes
 
 if TYPE_CHECKING:
@@ -48,15 +48,16 @@ def read(
     """
     if not isinstance(pictures, list):
         return read([pictures], weights, length, allowed, others)[0]
-    reader = _cached_reader(Path(weights), Path(weights).stat().st_mtime_ns if Path(weights).is_file() else 0)
+    reader = _cached_reader(Path(weights))
     readings: list[Reading] = []
     for start in range(0, len(pictures), _BATCH):
         batch = [to_grey(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
         logits = np.asarray(reader.logits(fit_images(batch, reader.image_size)))  # (B, T, K)
         found = reader.decode(logits, length, allowed)
-        readings += [
-            _with_others(r, scores, reader, length, allowed, others) for r, scores in zip(found, logits, strict=True)
-        ]
+        for reading, scores in zip(found, logits, strict=True):
+            likely = reader.alternatives(scores, others + 1, length, allowed) if others else []
+            rest = tuple(one for one in likely if one.text != reading.text)[:others]
+            readings.append(replace(reading, alternatives=rest))
     return readings
 
 
@@ -102,17 +103,7 @@ def _load_once(weights: Path, changed: int) -> "Reader | OnnxReader":
     return load_reader(weights)
 
 
-def _cached_reader(weights: Path, changed: int) -> "Reader | OnnxReader":
+def _cached_reader(weights: Path) -> "Reader | OnnxReader":
+    changed = weights.stat().st_mtime_ns if weights.is_file() else 0
     with _loading:  # or two threads would load it twice
         return _load_once(weights, changed)
-
-
-def _with_others(
-    reading: Reading, scores: np.ndarray, reader: Decoder, length: int | None, allowed: str | None, others: int
-) -> Reading:
-    if not others:
-        return reading
-    given = (reader.length or 0) if length is None else length
-    scores = scores if allowed is None else restrict(scores, reader.alphabet, allowed)
-    found = alternatives(scores, reader.alphabet, given, width=max(8, others + 1))
-    return replace(reading, alternatives=tuple(one for one in found if one.text != reading.text)[:others])

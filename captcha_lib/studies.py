@@ -176,15 +176,15 @@ def zero(options: argparse.Namespace) -> None:
 
 
 def labels(options: argparse.Namespace) -> None:
-    from captcha_lib.curve import ON_TOP, SCRATCH, SIZES, STARTS_FROM, label_curve, summarise
+    from captcha_lib.curve import ON_TOP, SCRATCH, SIZES, label_curve, summarise
     from captcha_lib.plots import plot_label_curve
     from captcha_lib.reader import Reader
     from captcha_lib.results import machine, write_json
-    from captcha_lib.zero import style_for
+    from captcha_lib.zero import style_for, weights_file
 
     captchas = load_split(options)
     check_writable(options.out / "label_curve.csv")
-    weights = [options.zero / STARTS_FROM.format(seed=seed) for seed in range(options.draws)]
+    weights = [options.zero / weights_file(seed, "pure") for seed in range(options.draws)]
     missing = [path for path in weights if not path.exists()]
     if missing:
         raise InputError(f"{missing[0]}: no such weights; run the zero command with --seeds {options.draws} first")

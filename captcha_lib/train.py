@@ -131,9 +131,10 @@ def fit(
     if resume and checkpoint is not None and checkpoint.exists():
         _load_checkpoint(checkpoint, state, own)
         report(f"resumed after epoch {len(state.history)}")
+    shared = DistributedDataParallel(state.model) if Share.own().of > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
-        row = {"epoch": epoch + 1, "phase": _phase(epoch, config)} | _train_epoch(state, feed, config, epoch)
+        row = {"epoch": epoch + 1, "phase": _phase(epoch, config)} | _train_epoch(state, shared, feed, config, epoch)
         if val is not None:
             row |= _validate(state.averaged.module, val, alphabet)
         spent = state.history[-1]["seconds"] if state.history else 0.0
@@ -206,20 +207,22 @@ def _strength(epoch: int, config: Config) -> float:
     return config.augment_strength * min(1.0, max(0.0, grown))
 
 
-def _train_epoch(state: State, feed: MemoryFeed | StreamFeed, config: Config, epoch: int) -> dict:
-    """One pass over an epoch's images; returns the columns of the history that it fills."""
+def _train_epoch(state: State, shared: nn.Module, feed: MemoryFeed | StreamFeed, config: Config, epoch: int) -> dict:
+    """One pass over an epoch's images; returns the columns of the history that it fills.
+
+    `shared` is the state's network, which averages its gradients over the processes if there are several.
+    """
     seed = config.seed * 10_000 + epoch
     rank_seed = seed + Share.own().rank * _SEEDS_OF_A_RANK
     torch.manual_seed(rank_seed)  # dropout
     order = torch.Generator().manual_seed(seed)
     warps = order if Share.own().leads else torch.Generator().manual_seed(rank_seed)
     state.model.train()
-    model = DistributedDataParallel(state.model) if Share.own().of > 1 else state.model
     batches = _Clocked(feed.epoch(epoch, order))
     began, total, seen = time.perf_counter(), 0.0, 0
     for batch in batches:
         images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
-        total += _step(state, model, batch._replace(images=images), config, _phase(epoch, config) == "frames")
+        total += _step(state, shared, batch._replace(images=images), config, _phase(epoch, config) == "frames")
         seen += len(images)
     row = {"train_ctc": total / seen}
     if isinstance(feed, StreamFeed):
@@ -227,10 +230,10 @@ def _train_epoch(state: State, feed: MemoryFeed | StreamFeed, config: Config, ep
     return row
 
 
-def _step(state: State, model: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:
+def _step(state: State, shared: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:
     """Moves the weights by one batch; returns the sum of its CTC losses in nats."""
     with torch.autocast(state.device.type, torch.bfloat16, enabled=has_bfloat16(str(state.device))):
-        logits = model(batch.images)  # (B, T, K)
+        logits = shared(batch.images)  # (B, T, K)
     ctc = ctc_loss(logits, batch.ids, batch.lengths)  # (B,)
     if warming_up:
         targets = frame_targets(batch.images.cpu(), batch.ids, batch.lengths, logits.shape[1])  # (B, T)

@@ -143,6 +143,11 @@ def read_without_labels(
     )
 
 
+def weights_file(seed: int, kind: str) -> str:
+    """What `read_without_labels` calls the weights of a seed and a kind."""
+    return f"seed-{seed}-{kind}.pth"
+
+
 def summarise(readings: pd.DataFrame) -> dict:
     """The figures of `read_without_labels`: for each kind n, seeds, the mean and spread of exact match as fractions of
     1, and counts by seed, decoded to the known length and by the best path.
@@ -184,7 +189,7 @@ def _train_and_read(images: torch.Tensor, style: Style, seed: int, recipe: Recip
     seconds = {"pure": between - began, "adapted": time.perf_counter() - began}
     readers = {"pure": pure, "adapted": adapted}
     for kind, reader in readers.items():
-        reader.save(out / f"seed-{seed}-{kind}.pth")
+        reader.save(out / weights_file(seed, kind))
     readings = [_read(reader, images, kind, seed, seconds[kind]) for kind, reader in readers.items()]
     return {"readings": readings, "seconds": round(seconds["adapted"], 1)}
 
