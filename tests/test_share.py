@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from captcha_lib.share import Share, joined, leader_first
 
-TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--max-restarts", "1"]
+TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
 TRAIN = ["-m", "--", "captcha_lib", "train"]
 
 
@@ -59,17 +59,22 @@ def test_two_processes_train_one_network(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
 def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(tmp_path):
-    """torchrun starts both processes again; with --resume they go on."""
-    process = start(tmp_path, "--n", "2400", "--epochs", "6", "--resume")
+    """torchrun ends the other one, too; the same command with --resume goes on."""
+    words = ["--n", "2400", "--epochs", "6", "--resume"]
+    process = start(tmp_path, *words)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.pth").exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(children(process.pid)[1], signal.SIGKILL)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    epochs = [line.split()[1] for line in said.splitlines() if line.startswith("epoch")]
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0, said
+    assert not (tmp_path / "weight.pth").exists()
+    process = start(tmp_path, *words)
+    more, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, more
+    epochs = [line.split()[1] for line in (said + more).splitlines() if line.startswith("epoch")]
     assert epochs == [f"{i}/6" for i in range(1, 7)], "none is trained twice, but for the one that was cut off"
-    assert "resumed after epoch" in said
+    assert "resumed after epoch" in more
     assert (tmp_path / "weight.pth").exists()
