@@ -8,6 +8,7 @@ CORE = notebooks/0[1-5]*.ipynb
 STUDIES = notebooks/0[6-9]*.ipynb notebooks/1*.ipynb
 OUT = output/run
 REFERENCE = output/reference
+WEIGHTS ?= $(REFERENCE)/weight.pth
 # The kernels' own log level is "error": at "warning" each says that it talks over TCP.
 EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
 	--ExecutePreprocessor.extra_arguments=--log-level=40 --ExecutePreprocessor.record_timing=False
@@ -15,13 +16,14 @@ EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
 ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os.path.exists(path) else path)
 export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
 
-.PHONY: help run test test-studies lab notebooks bench crossval sweep zero labels protect peers bench-train bench-read \
+.PHONY: help run test test-studies lab demo notebooks bench crossval sweep zero labels protect peers bench-train bench-read \
 	bench-stream reference evidence clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
 	@echo "make test   ruff, unit tests, notebooks against their stored outputs"
 	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make demo   a page that reads the images you give it"
 	@echo "make test-studies  the study notebooks, 06 and up, against their stored outputs"
 	@echo "make bench  train with ten seeds and tabulate them"
 	@echo "make crossval     read every image with networks that have not seen it: 10 folds, 3 seeds"
@@ -61,6 +63,10 @@ test-studies: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
+
+# A page that reads uploaded images: http://127.0.0.1:7860. WEIGHTS=output/run/weight.pth takes those of your last run.
+demo: $(INSTALLED)
+	$(BIN)/python -m captcha_lib demo --weights $(WEIGHTS)
 
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import string
 import sys
 import textwrap
 from collections import Counter
@@ -17,11 +18,13 @@ from captcha_lib.cli import (
     add_machine,
     add_source,
     count,
+    lengths,
     load,
     load_split,
     prepare_machine,
     report,
     share,
+    size,
 )
 from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
 from captcha_lib.files import check_writable, progress, replacing, write_csv
@@ -31,6 +34,7 @@ WEIGHTS = "weight.pth"
 DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weights beside it were trained with
 MAX_SEED = 2**32
 STREAM_EPOCH, MOST_EPOCHS = 5000, 200  # captchas an epoch of a stream, where there are enough of them
+LEAST_FOR_CURVE = 40  # training images; a quarter of fewer teaches nothing
 PREDICT_BATCH = 256  # files read before the next ones are opened
 
 
@@ -59,6 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "captchas", help="a new folder (output/run/captchas)")
 
+    command = add_command(commands, "sample", sample, "draw captchas with lepture's generator, unlike ours")
+    command.add_argument("--count", type=count, default=1000, help="how many (%(default)s)")
+    command.add_argument("--characters", default=string.digits, help="(%(default)s)")
+    command.add_argument("--length", type=lengths, default=(4, 4), help="such as 4, or 4-6 (4)")
+    command.add_argument("--size", type=size, default=(60, 160), help="WIDTHxHEIGHT in px (160x60)")
+    command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "samples", help="a new folder (output/run/samples)")
+
     command = add_command(commands, "split", split, "write which image is for training, validation and test")
     add_data(command)
     command.add_argument("--out", type=Path, default=RUN_DIR / DRAWN_SPLIT, help="a CSV (output/run/drawn_split.csv)")
@@ -69,7 +81,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_machine(command)
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of the results (output/run)")
     command.add_argument("--alphabet", help="the characters to learn (those of the labels)")
-    command.add_argument("--epochs", type=count, help=f"passes over the images ({Config.epochs})")
+    command.add_argument("--size", type=size, help="WIDTHxHEIGHT in px to read at (what suits images and labels)")
+    command.add_argument("--epochs", type=count, help="passes over the images (by their number)")
+    command.add_argument("--warps", type=share, help="strength of the random warps, 0 to 1 (by the images' number)")
+    command.add_argument("--start", metavar="WHERE", help="general, none, or weights to go on from (by the number)")
+    command.add_argument(
+        "--curve",
+        action=argparse.BooleanOptionalAction,
+        help="train on a quarter and a half, too, and say what more images would bring (where there are few)",
+    )
     command.add_argument("--n", type=count, help="train on so many generated captchas, drawn as they are needed")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
@@ -100,6 +120,11 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
     command.set_defaults(form=_as_table)
 
+    command = add_command(commands, "demo", demo, "serve a page on this machine that reads uploaded images")
+    command.add_argument("--weights", type=Path, default=REFERENCE_DIR / WEIGHTS, help="(output/reference/weight.pth)")
+    command.add_argument("--examples", type=Path, help="a folder of images to click at (some are drawn)")
+    command.add_argument("--port", type=count, default=7860, help="(%(default)s)")
+
     command = add_command(commands, "export", export, "write weights as ONNX")
     command.add_argument("--weights", type=Path, default=REFERENCE_DIR / WEIGHTS, help="(output/reference/weight.pth)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "captcha.onnx", help="(output/run/captcha.onnx)")
@@ -113,6 +138,13 @@ def generate(options: argparse.Namespace) -> None:
     texts, images = generate_captchas(options.count, options.seed)
     write_captchas(texts, images, options.out)
     print(f"{len(texts):,} captchas of seed {options.seed} in {options.out}")
+
+
+def sample(options: argparse.Namespace) -> None:
+    from captcha_lib.sample import write_samples
+
+    write_samples(options.out, options.count, options.characters, options.length, options.seed, options.size)
+    print(f"{options.count:,} captchas of seed {options.seed} in {options.out}")
 
 
 def split(options: argparse.Namespace) -> None:
@@ -137,27 +169,61 @@ def train(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace, device: str) -> None:
     from captcha_lib.alphabet import Alphabet
+    from captcha_lib.general import choose_start
     from captcha_lib.metrics import describe, score
+    from captcha_lib.plan import ENOUGH, plan_table, show
     from captcha_lib.share import leader_first
     from captcha_lib.train import run
 
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
     with leader_first():
-        captchas = load_split(options, alphabet)
+        captchas = load_split(options, alphabet, options.size)
     alphabet = alphabet or Alphabet.of(captchas.labels)
-    config = replace(Config(), seed=options.seed or 0, epochs=options.epochs or Config.epochs)
-    stream = None
+    images = len(captchas.subset("train"))
+    few = images < ENOUGH and not options.n
+    start, said = choose_start(options.start, alphabet, captchas.images.shape[2], few)
+    config, stream = _planned(options, images, start is not None), None
     if options.n:
         config, stream = _stream(options, captchas, config)
         captchas = replace(captchas, notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
+    table = plan_table(captchas, alphabet, config, said)
+    report(show(table))
     try:
-        *_, predictions = run(captchas, alphabet, config, options.out, options.resume, device, report, stream)
+        reader, _, predictions = run(
+            captchas, alphabet, config, options.out, options.resume, device, report, stream, start
+        )
     except KeyboardInterrupt:
         report("the same command with --resume goes on from here")
         raise
-    if predictions is not None:
-        report("test: " + describe(score(predictions)))
-        report(f"results in {options.out}")
+    if predictions is None:
+        return
+    write_csv(options.out / "plan.csv", table)
+    report("test: " + describe(score(predictions)))
+    report(f"results in {options.out}")
+    if options.curve or (options.curve is None and few and images >= LEAST_FOR_CURVE):
+        _report_curve(options, captchas, reader, start)
+
+
+def _planned(options: argparse.Namespace, images: int, started: bool) -> Config:
+    """The hyperparameters that suit the number of training images, but for those that the options name."""
+    from captcha_lib.plan import plan
+
+    chosen = {"epochs": options.epochs, "augment_strength": options.warps}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    return replace(plan(images, started), seed=options.seed or 0, **chosen)
+
+
+def _report_curve(options: argparse.Namespace, captchas, reader, start) -> None:
+    from captcha_lib.expect import describe, learning_curve
+    from captcha_lib.plots import plot_growth
+
+    report("what would more images bring? training on a quarter and a half of them")
+    started = start is not None
+    table = learning_curve(captchas, reader.alphabet, lambda n: _planned(options, n, started), reader, start)
+    write_csv(options.out / "learning_curve.csv", table)
+    with replacing(options.out / "learning_curve.png") as part:
+        plot_growth(table).savefig(part, dpi=150)
+    report(describe(table))
 
 
 def _stream(options: argparse.Namespace, captchas, config: Config):
@@ -248,6 +314,12 @@ def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: 
             withheld = confidence < options.min_confidence
             counts["withheld"] += withheld
             yield {"file": str(file), "text": None if withheld else reading.text, "confidence": confidence}
+
+
+def demo(options: argparse.Namespace) -> None:
+    from captcha_lib.demo import serve
+
+    serve(options.weights, options.port, options.examples)
 
 
 def export(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data import Captchas, concatenate, generated_captchas
+from captcha_lib.data import Captchas, concatenate, generated_captchas, repeated
 from captcha_lib.jobs import run_jobs
 from captcha_lib.model import CRNN
 from captcha_lib.reader import Reader
@@ -25,7 +25,7 @@ SIZES = (0, 10, 25, 50, 100, 200, 400, 802)
 # An epoch shows so many images, however few labels there are: each is repeated, every time in another warp.
 PER_EPOCH = 802
 # Chosen on generated captchas: 100 labels read 996 and 997 of 1,000 after 48 epochs, 991 and 992 after 24.
-SCRATCH = replace(Config(), epochs=48)
+SCRATCH = replace(Config(), epochs=48, per_epoch=PER_EPOCH)
 # The network can read already, so there is no warm-up, and the steps are small.
 ON_TOP = replace(Config(), epochs=8, warmup_epochs=0, augment_ramp=0, learning_rate=1e-3)
 _BESIDE_SEEDS = 20_000  # their generated captchas are none of those that the networks saw before
@@ -79,14 +79,9 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def repeated(captchas: Captchas) -> Captchas:
-    """The images over and over, until there are as many as an epoch shows."""
-    return captchas.rows(np.resize(np.arange(len(captchas)), max(PER_EPOCH, len(captchas))))
-
-
 def _scratch(taught: Captchas, test: Captchas, alphabet: Alphabet, config: Config) -> dict:
     if len(taught):
-        reader, history = fit(repeated(taught), None, alphabet, config, report=silent)
+        reader, history = fit(taught, None, alphabet, config, report=silent)
         return _scored(reader, test, len(taught), "scratch", config, history)
     torch.manual_seed(config.seed)
     size = tuple(test.images.shape[2:])
@@ -98,7 +93,7 @@ def _on_top(taught: Captchas, test: Captchas, reader: Reader, style: Style, conf
     if not len(taught):
         return _scored(reader, test, 0, "generated", config)
     beside = generated_captchas(PER_EPOCH, _BESIDE_SEEDS + config.seed, style)
-    both = concatenate(repeated(taught), beside)
+    both = concatenate(repeated(taught, PER_EPOCH), beside)
     reader, history = fit(both, None, reader.alphabet, config, report=silent, start=reader)
     return _scored(reader, test, len(taught), "generated", config, history)
 

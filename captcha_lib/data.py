@@ -26,6 +26,7 @@ from captcha_lib.images import (
     find_images,
     fit_images,
     read_bytes,
+    reading_size,
     relative_name,
 )
 from captcha_lib.labels import LabelRule
@@ -98,7 +99,8 @@ def load_data(
     Args:
         choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
         alphabet: if given, every label has to be written in it.
-        size: (H, W) in px of the tensor's images; None takes their most frequent size.
+        size: (H, W) in px of the tensor's images; None takes what suits their most frequent size and their longest
+            text, see `images.reading_size`.
         rule: where the labels stand; None takes what the environment says, and without it the files' names.
 
     Raises:
@@ -132,7 +134,9 @@ def load_data(
     notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
     manifest = manifest.iloc[kept].reset_index(drop=True)
     manifest["file"] = _short_names(manifest["file"])
-    images, resized = stack_images([pictures[i] for i in kept], size)
+    pictures = [pictures[i] for i in kept]
+    size = size or _size_for(pictures, manifest)
+    images, resized = stack_images(pictures, size)
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
     return Captchas(source, manifest, images, [files[i] for i in kept], notes + resized)
 
@@ -153,11 +157,16 @@ def locate(choice: str) -> AnyPath:
         raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
     try:
         path = Path(choice).expanduser()
-        return path if path.is_dir() else zipfile.Path(path)
+        root = path if path.is_dir() else zipfile.Path(path)
     except zipfile.BadZipFile:
         raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
     except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
         raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
+    if isinstance(root, zipfile.Path):
+        name, times = Counter(root.root.namelist()).most_common(1)[0] if root.root.namelist() else ("", 1)
+        if times > 1:
+            raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
+    return root
 
 
 def in_memory(labels: list[str], images: torch.Tensor, source: str) -> Captchas:
@@ -188,21 +197,27 @@ def concatenate(one: Captchas, two: Captchas) -> Captchas:
     return replace(one, manifest=manifest, images=torch.cat([one.images, two.images]), paths=one.paths + two.paths)
 
 
-def stack_images(pictures: list[np.ndarray], size: tuple[int, int] | None = None) -> tuple[torch.Tensor, list[str]]:
+def repeated(captchas: Captchas, n: int) -> Captchas:
+    """The images over and over until there are `n`; as they are where there are as many already."""
+    return captchas.rows(np.resize(np.arange(len(captchas)), max(n, len(captchas))))
+
+
+def stack_images(pictures: list[np.ndarray], size: tuple[int, int]) -> tuple[torch.Tensor, list[str]]:
     """Puts pictures into one tensor, those of another size resized.
 
     Args:
         pictures: N arrays (H, W) uint8.
-        size: (H, W) in px; None takes the most frequent size.
+        size: (H, W) in px.
 
     Returns:
-        (N, 1, H, W) uint8, and a sentence that says how many were resized, if any.
+        (N, 1, H, W) uint8, and sentences that say what was resized, if anything.
     """
-    size = size or Counter(p.shape for p in pictures).most_common(1)[0][0]
-    height, width = size
-    odd = sum(p.shape != size for p in pictures)
-    notes = [f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px."]
-    return torch.from_numpy(fit_images(pictures, size)), notes if odd else []
+    (height, width), usual = size, _usual_size(pictures)
+    odd = sum(picture.shape != usual for picture in pictures)
+    notes = [] if usual == size else [f"images of {usual[1]} x {usual[0]} px are read at {width} x {height} px."]
+    if odd:
+        notes.append(f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px.")
+    return torch.from_numpy(fit_images(pictures, size)), notes
 
 
 def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:
@@ -224,6 +239,20 @@ def _download_kaggle() -> Path:
     except Exception as error:  # kagglehub lets many kinds through: requests', urllib3's, its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"kaggle: the download failed ({reason}); get the images and give their folder") from None
+
+
+def _size_for(pictures: list[np.ndarray], manifest: pd.DataFrame) -> tuple[int, int]:
+    """The size to read pictures at; what hinders it is said of the file with the longest label."""
+    longest = manifest.loc[manifest["label"].str.len().idxmax()]
+    try:
+        return reading_size(_usual_size(pictures), len(longest["label"]))
+    except InputError as error:
+        raise InputError(f"{longest['file']}: {error}") from None
+
+
+def _usual_size(pictures: list[np.ndarray]) -> tuple[int, int]:
+    """The most frequent size, (H, W) in px."""
+    return Counter(picture.shape for picture in pictures).most_common(1)[0][0]
 
 
 def _subset_folder(file: str) -> str:

@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import InputError
-from captcha_lib.data import Captchas
+from captcha_lib.config import Config, InputError
+from captcha_lib.data import Captchas, repeated
 from captcha_lib.generate import count_texts, draw, draw_texts
 from captcha_lib.share import Share
 from captcha_lib.style import KAPTCHA, Style
@@ -67,7 +67,7 @@ class Stream:
 
 
 class MemoryFeed:
-    """All the images of a data set once an epoch, in an order of the epoch's own.
+    """All the images of a data set once an epoch, or as often as it takes to fill one, in an order of the epoch's own.
 
     Attributes:
         size: (H, W) of the images in px.
@@ -76,11 +76,12 @@ class MemoryFeed:
         named_texts: the texts that have to be spelt, each with where it stands.
     """
 
-    def __init__(self, captchas: Captchas, alphabet: Alphabet, batch_size: int) -> None:
-        self.images, self.batch_size = captchas.images, batch_size
+    def __init__(self, captchas: Captchas, alphabet: Alphabet, config: Config) -> None:
+        captchas = repeated(captchas, config.per_epoch)
+        self.images, self.batch_size = captchas.images, config.batch_size
         self.ids, self.lengths = alphabet.encode_batch(captchas.labels)
         self.size, self.length = tuple(captchas.images.shape[2:]), captchas.length
-        self.steps = -(-len(captchas) // batch_size)
+        self.steps = -(-len(captchas) // config.batch_size)
         self.named_texts = list(zip(captchas.manifest["file"], captchas.labels, strict=True))
 
     def epoch(self, epoch: int, chance: torch.Generator) -> Iterator[Batch]:
@@ -96,9 +97,9 @@ class StreamFeed:
     Its attributes are those of a MemoryFeed.
     """
 
-    def __init__(self, stream: Stream, alphabet: Alphabet, batch_size: int) -> None:
+    def __init__(self, stream: Stream, alphabet: Alphabet, config: Config) -> None:
         self.stream, self.alphabet = stream, alphabet
-        self.batch_size = -(-batch_size // Share.own().of)
+        self.batch_size = -(-config.batch_size // Share.own().of)
         self.size, (shortest, longest) = (stream.style.height, stream.style.width), stream.style.length
         self.length = longest if shortest == longest else None
         self.steps = -(-stream.per_epoch // (self.batch_size * Share.own().of))
@@ -150,7 +151,7 @@ def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str
     return [texts[i] for i in texts_order], images[order]
 
 
-def open_feed(source: Captchas | Stream, alphabet: Alphabet, batch_size: int) -> MemoryFeed | StreamFeed:
-    """The feed of a data set or a stream; `batch_size` is that of all processes together."""
+def open_feed(source: Captchas | Stream, alphabet: Alphabet, config: Config) -> MemoryFeed | StreamFeed:
+    """The feed of a data set or a stream; the batch size of `config` is that of all processes together."""
     kind = StreamFeed if isinstance(source, Stream) else MemoryFeed
-    return kind(source, alphabet, batch_size)
+    return kind(source, alphabet, config)

@@ -86,6 +86,9 @@ def _draw_chunk(texts: list[str], rng: np.random.Generator, style: Style) -> np.
     if style.lines[1]:
         lines = np.stack([_line_layer(pick_whole(rng, style.lines), shape, rng) for _ in texts]).astype(np.int32)
         light = light * (255 - lines * blackness // 255) // 255
+    if style.dots[1]:
+        dots = np.stack([_dot_layer(pick_whole(rng, style.dots), shape, rng) for _ in texts]).astype(np.int32)
+        light = light * (255 - dots) // 255
     return light // 255
 
 
@@ -170,6 +173,14 @@ def _line_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) ->
         for i in range(len(points) - 1):
             _stroke(pen, points[i], points[i + 1], width=(3.6, 2.7, 1.8)[min(i, 2)])
     return np.asarray(canvas.reduce(_OVERSAMPLING))
+
+
+def _dot_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Draws so many specks: ink (H, W) uint8, 255 is black."""
+    layer = np.zeros(shape, np.uint8)
+    for y, x, side, ink in rng.integers((0, 0, 1, 0), (*shape, 4, 256), (count, 4)).tolist():
+        layer[y : y + side, x : x + side] = ink
+    return layer
 
 
 def _flatten(p0: complex, p1: complex, p2: complex, p3: complex, flatness: float = 2.0) -> list[complex]:

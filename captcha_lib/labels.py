@@ -100,7 +100,8 @@ def _read_table(csv: AnyPath) -> dict[str, str] | None:
         raise InputError(f"labels.csv: cannot be read as a table ({reason})") from None
     missing = {"file", "label"} - set(table.columns)
     if missing:
-        raise InputError(f"labels.csv: the column {sorted(missing)[0]!r} is missing; it needs 'file,label'")
+        said = f"labels.csv: the column {sorted(missing)[0]!r} is missing among {','.join(table.columns)!r}"
+        raise InputError(f"{said}; it needs 'file,label'")
     unlisted = sorted(file for file in table["file"] if "/" in file or not (csv.parent / file).is_file())
     if unlisted:
         raise InputError(f"labels.csv: {unlisted[0]!r} is not beside it; remove the row or add the image")

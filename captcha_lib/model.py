@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from captcha_lib.alphabet import BLANK
 from captcha_lib.config import Config, InputError
-
-MIN_SIDE = 16  # px; the convolutions halve the height four times, and the width three times
+from captcha_lib.images import MIN_SIDE
 
 
 class CRNN(nn.Module):
@@ -71,6 +70,11 @@ class CRNN(nn.Module):
         x = x.squeeze(2).transpose(1, 2)  # (B, T, hidden)
         x, _ = self.lstm(x)  # (B, T, hidden)
         return self.classify(x).float()  # (B, T, K)
+
+
+def time_steps(width: int) -> int:
+    """T for pictures so many px wide."""
+    return (-(-width // 2) // 2 + 1) // 2
 
 
 def _separable(inputs: int, outputs: int) -> list[nn.Module]:

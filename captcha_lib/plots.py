@@ -188,6 +188,23 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
+def plot_growth(curve: pd.DataFrame) -> Figure:
+    """Exact match against training images with 95 % intervals, and the last row's estimate: images, exact, n, rate."""
+    measured, expected = curve.iloc[:-1], curve.iloc[-2:]
+    bounds = [wilson_interval(int(row.exact), int(row.n)) for row in measured.itertuples()]
+    rates = measured["rate"].to_numpy()
+    errors = np.abs(np.array(bounds).T - rates)  # (2, N): below, above
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+    axis.plot(expected["images"], 100 * expected["rate"], ls=":", marker="o", color=RIGHT, mfc="w", label="expected")
+    axis.errorbar(measured["images"], 100 * rates, 100 * errors, marker="o", capsize=3, color=RIGHT, label="measured")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(curve["images"], [str(n) for n in curve["images"]])
+    axis.set(xlabel="training images", ylabel="exact match, %", ylim=(-2, 102))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    return _finished(figure)
+
+
 def plot_protection(table: pd.DataFrame, named: int = 10) -> Figure:
     """What each setting costs the reader against what it costs general OCR, a panel for each number of labels.
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.curve import repeated
-from captcha_lib.data import generated_captchas
+from captcha_lib.curve import PER_EPOCH
+from captcha_lib.data import generated_captchas, repeated
 from captcha_lib.generate import draw, draw_texts
 from captcha_lib.jobs import run_jobs
 from captcha_lib.legibility import legibility, read_by_ocr
@@ -135,7 +135,7 @@ def with_losses(table: pd.DataFrame) -> pd.DataFrame:
 def _attack(style: Style, labels: int, config: Config) -> dict:
     """A job: a reader of one setting; how many of fresh captchas it reads."""
     train = generated_captchas(labels, config.seed, style)
-    reader, history = fit(repeated(train), None, Alphabet.of([style.characters]), config, report=silent)
+    reader, history = fit(repeated(train, PER_EPOCH), None, Alphabet.of([style.characters]), config, report=silent)
     texts, images = _test(style, TESTED, config.seed)
     read = reader.spell(reader.logits(images))
     exact = sum(text == label for text, label in zip(read, texts, strict=True))

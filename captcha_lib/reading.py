@@ -48,7 +48,7 @@ def read(
     """
     if not isinstance(pictures, list):
         return read([pictures], weights, length, allowed, others)[0]
-    reader = _cached_reader(Path(weights))
+    reader = cached_reader(Path(weights))
     readings: list[Reading] = []
     for start in range(0, len(pictures), _BATCH):
         batch = [to_grey(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
@@ -103,7 +103,8 @@ def _load_once(weights: Path, changed: int) -> "Reader | OnnxReader":
     return load_reader(weights)
 
 
-def _cached_reader(weights: Path) -> "Reader | OnnxReader":
+def cached_reader(weights: Path) -> "Reader | OnnxReader":
+    """The reader of a weights file, which is loaded once, and again when the file has changed."""
     changed = weights.stat().st_mtime_ns if weights.is_file() else 0
     with _loading:  # or two threads would load it twice
         return _load_once(weights, changed)

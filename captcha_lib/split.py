@@ -110,16 +110,25 @@ def write_layout(captchas: Captchas, folder: Path) -> None:
     """Copies the images into folder/train, folder/val and folder/test, each with a labels.csv; all of them or none.
 
     Raises:
-        InputError: the folder holds something already, or cannot be written.
+        InputError: the folder holds something already, cannot be written, or two images would get one name.
     """
+    files = captchas.manifest["file"]
+    twice = files[captchas.manifest.assign(file=files.map(_flat)).duplicated(["subset", "file"])]
+    if len(twice):
+        raise InputError(f"{twice.iloc[0]}: another file would get the name {_flat(twice.iloc[0])!r}, too; rename one")
     with new_folder(folder) as part:
         for name in SUBSETS:
             _write_subset(captchas.subset(name), part / name)
 
 
+def _flat(file: str) -> str:
+    """A file's name in a folder without folders."""
+    return file.replace("/", "_")
+
+
 def _write_subset(captchas: Captchas, folder: Path) -> None:
     folder.mkdir()
-    table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].str.replace("/", "_"))
+    table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].map(_flat))
     table.to_csv(folder / "labels.csv", index=False)
     for path, file in zip(captchas.paths, table["file"], strict=True):
         (folder / file).write_bytes(read_bytes(path, file))

@@ -1,4 +1,4 @@
-"""The commands of the studies: crossval, audit, plant, sweep, zero, labels, protect."""
+"""The commands of the studies: crossval, audit, plant, sweep, zero, labels, protect, general."""
 
 import argparse
 from dataclasses import replace
@@ -91,6 +91,15 @@ def add_studies(commands) -> None:
     command.add_argument("--seeds", type=count, default=1, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "protect", help="folder (output/run/protect)")
+
+    command = add_command(
+        commands, "general", general, "learn the weights that small sets start from; needs the extra 'fonts'"
+    )
+    command.add_argument("--epochs", type=count, help="of 10,000 generated captchas (40)")
+    command.add_argument("--seed", type=int, default=0, help="of the captchas and the training (%(default)s)")
+    command.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --out")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "general.pth", help="(output/run/general.pth)")
+    add_machine(command)
 
 
 def crossval(options: argparse.Namespace) -> None:
@@ -213,3 +222,14 @@ def protect(options: argparse.Namespace) -> None:
     write_json(options.out / "what_protects.json", {"data": "generated", "threads_per_job": 1} | machine())
     report(table.sort_values("machine_loss", ascending=False).head(20).to_string(index=False))
     report(f"results in {options.out}")
+
+
+def general(options: argparse.Namespace) -> None:
+    from captcha_lib.general import RECIPE, learn_general
+
+    prepare_machine(options)
+    check_writable(options.out)
+    config = replace(RECIPE, seed=options.seed, epochs=options.epochs or RECIPE.epochs)
+    reader = learn_general(options.out.with_suffix(".checkpoint"), config, options.resume, report)
+    reader.save(options.out)
+    report(f"weights in {options.out}")

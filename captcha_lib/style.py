@@ -12,6 +12,12 @@ _MATPLOTLIB_FONTS = Path(get_data_path()) / "fonts" / "ttf"
 DEJAVU = _MATPLOTLIB_FONTS / "DejaVuSans-Bold.ttf"
 DEJAVU_MONO = _MATPLOTLIB_FONTS / "DejaVuSansMono-Bold.ttf"
 
+# Faces that come with matplotlib: sans and serif, upright and slanted, two of equal widths.
+_MATPLOTLIB_FACES = (
+    "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf",
+    "DejaVuSerif-Bold.ttf", "DejaVuSans-Oblique.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf",
+)  # fmt: skip
+
 # Bold sans faces of the extra "fonts", all under the Apache licence or the SIL Open Font License: package -> its files.
 FREE_FACES = {
     "ttf-opensans": ("OpenSans-SemiBold.ttf", "OpenSans-Bold.ttf", "OpenSans-ExtraBold.ttf"),
@@ -52,6 +58,7 @@ class Style:
     rotation: Range = (0.0, 0.0)  # degrees, for each glyph
     ink: tuple[int, int] = (255, 255)  # 255 is black, 0 is as light as the paper
     lines: tuple[int, int] = (2, 2)
+    dots: tuple[int, int] = (0, 0)  # specks of 1 to 3 px, each with an ink of its own
     # Strengths of the two warps, in steps of a tenth, for 64 pictures drawn together: the water's amplitude in px, and
     # a factor of the ripple's 2.6 and 1.7 px.
     water: Range = (1.5, 1.5)
@@ -72,6 +79,11 @@ class Style:
 
 
 KAPTCHA = Style()
+
+
+def matplotlib_fonts() -> tuple[Path, ...]:
+    """Ten faces that are always there."""
+    return tuple(_MATPLOTLIB_FONTS / name for name in _MATPLOTLIB_FACES)
 
 
 def free_fonts() -> tuple[Path, ...]:

@@ -25,8 +25,9 @@ from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
 from captcha_lib.feed import Batch, MemoryFeed, Stream, StreamFeed, open_feed
 from captcha_lib.files import check_writable, replacing
+from captcha_lib.images import MIN_SIDE
 from captcha_lib.metrics import fit_temperature
-from captcha_lib.model import CRNN, MIN_SIDE, ctc_loss, has_bfloat16
+from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
 from captcha_lib.reader import Reader, round_weights
 from captcha_lib.results import describe_epoch, write_run
 from captcha_lib.share import Share
@@ -68,11 +69,12 @@ def run(
     device: str = "cpu",
     report: Callable[[str], None] = print,
     stream: Stream | None = None,
+    start: Reader | None = None,
 ) -> tuple[Reader, pd.DataFrame, pd.DataFrame | None]:
     """Trains on a split data set, then reads its test images once; everything is written to `out`.
 
     Args:
-        captchas, alphabet, config, out, resume, device, report: see `fit`.
+        captchas, alphabet, config, out, resume, device, report, start: see `fit`.
         stream: trains on this instead of the training images.
 
     Returns:
@@ -80,7 +82,7 @@ def run(
     """
     check_writable(out / "weight.pth")  # now, not when the training is done
     train, val = stream or captchas.subset("train"), captchas.subset("val")
-    reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report)
+    reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report, start)
     if not Share.own().leads:
         return reader, history, None
     return reader, history, write_run(out, captchas, reader, history, config, device)
@@ -109,7 +111,8 @@ def fit(
         resume: goes on from the checkpoint, if there is one.
         device: where the network is trained, such as "cpu" or "cuda".
         report: gets one line an epoch.
-        start: a reader of the same alphabet and network, whose weights are trained further.
+        start: a reader of the same network, whose weights are trained further; of its classes those of the characters
+            that both alphabets hold.
 
     Returns:
         the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
@@ -118,15 +121,16 @@ def fit(
         share of the epoch's training time in which no image was there yet.
 
     Raises:
-        InputError: a label with too many characters for the time steps, or a checkpoint of another run.
+        InputError: a label with too many characters for the time steps, a checkpoint of another run, or a start whose
+            network is another one.
     """
     torch.manual_seed(config.seed)
-    feed = open_feed(train, alphabet, config.batch_size)
+    feed = open_feed(train, alphabet, config)
     model = CRNN(alphabet.num_classes, feed.size[0], config.channels, config.hidden, config.dropout)
     if start is not None:
-        model.load_state_dict(start.model.state_dict())
+        _take_over(model, start, alphabet)
     state = _start(model.to(device, memory_format=torch.channels_last), feed.steps, config)
-    _check_lengths(model, feed)
+    _check_lengths(feed)
     own = identity(train, val, alphabet, config)
     if resume and checkpoint is not None and checkpoint.exists():
         _load_checkpoint(checkpoint, state, own)
@@ -183,6 +187,19 @@ def _start(model: CRNN, steps_an_epoch: int, config: Config) -> State:
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
     return State(model, averaged, optimizer, schedule, history=[], best={})
+
+
+def _take_over(model: CRNN, start: Reader, alphabet: Alphabet) -> None:
+    """Gives a new network the weights of a reader; characters that this one does not know begin anew."""
+    own, theirs = model.state_dict(), start.model.state_dict()
+    known = "".join(character for character in alphabet.characters if character in start.alphabet.characters)
+    ours_of, theirs_of = ([BLANK, *one.encode(known)] for one in (alphabet, start.alphabet))
+    try:
+        for name in ("classify.1.weight", "classify.1.bias"):
+            own[name][ours_of] = theirs[name][theirs_of]
+        model.load_state_dict(theirs | {name: own[name] for name in own if name.startswith("classify")})
+    except RuntimeError:
+        raise InputError("start: its network has other layers or another height; start from other weights") from None
 
 
 def _best_reader(state: State, feed: MemoryFeed | StreamFeed, val: Captchas | None, alphabet: Alphabet) -> Reader:
@@ -286,14 +303,12 @@ def _keep_if_best(state: State, row: dict) -> None:
         state.best = {"exact": exact, "weights": copy.deepcopy(state.averaged.module.state_dict())}
 
 
-def _check_lengths(model: CRNN, feed: MemoryFeed | StreamFeed) -> None:
+def _check_lengths(feed: MemoryFeed | StreamFeed) -> None:
     """CTC needs a time step for each character, and one for the blank between equal neighbours."""
-    height, width = feed.size
+    width = feed.size[1]
     if width < MIN_SIDE:
         raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
-    with torch.no_grad():
-        picture = torch.zeros(1, 1, height, width, dtype=torch.uint8, device=next(model.parameters()).device)
-        steps = model.eval()(picture).shape[1]
+    steps = time_steps(width)
     for name, text in feed.named_texts:
         needed = len(text) + count_doubles(text)
         if needed > steps:

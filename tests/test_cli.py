@@ -25,6 +25,7 @@ from captcha_lib.reader import Reader
 
 COMMANDS = [
     "generate",
+    "sample",
     "split",
     "train",
     "bench",
@@ -35,12 +36,14 @@ COMMANDS = [
     "zero",
     "labels",
     "protect",
+    "general",
     "evaluate",
     "predict",
+    "demo",
     "export",
 ]
 RESULTS = {
-    "split.csv", "checkpoint.pth", "weight.pth", "log.txt", "loss.png",
+    "plan.csv", "split.csv", "checkpoint.pth", "weight.pth", "log.txt", "loss.png",
     "metrics.json", "predictions.csv", "environment.json",
 }  # fmt: skip
 
@@ -92,7 +95,7 @@ def test_help_of_a_command(capsys, command):
         run(command, "--help")
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: python -m captcha_lib {command}")
-    assert "--out OUT" in shown
+    assert ("--out OUT" in shown) == (command != "demo"), "a page leaves no file"
 
 
 @pytest.mark.parametrize("words", ["", "read", "predict", "train --epochs 0", "generate --count -1"])
@@ -483,7 +486,8 @@ def test_labels_too_long_for_the_picture(refuse, tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(8):
         Image.new("L", (200, 50), 30 * i).save(tmp_path / "images" / f"{'ab' * 26}{i}.png")
-    assert "time steps" in refuse("train", "--data", tmp_path / "images", "--out", tmp_path / "run")
+    line = refuse("train", "--data", tmp_path / "images", "--out", tmp_path / "run")
+    assert line.startswith(f"error: {'ab' * 26}0.png: a text of 53 characters has too few time steps")
     assert names(tmp_path) == {"images"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from captcha_lib import curve
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.curve import label_curve, repeated, summarise
+from captcha_lib.curve import label_curve, summarise
 from captcha_lib.data import generated_captchas
 from captcha_lib.feed import Stream
 from captcha_lib.style import KAPTCHA
@@ -68,13 +68,6 @@ def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
     for draw in (0, 1):
         assert seen[draw, 4] < seen[draw, 8] < seen[draw, 20] == training
     assert seen[0, 4] != seen[1, 4]
-
-
-def test_images_are_repeated_to_fill_an_epoch(captchas):
-    assert len(repeated(captchas.rows([0, 1, 2]))) == curve.PER_EPOCH
-    assert repeated(captchas.rows([0, 1, 2])).labels[:4] == [*captchas.labels[:3], captchas.labels[0]]
-    counts = repeated(captchas).manifest["label"].value_counts()
-    assert counts.max() - counts.min() <= 1
 
 
 def test_summary_by_hand():

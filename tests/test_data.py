@@ -14,10 +14,10 @@ from PIL import Image
 from captcha_lib import data
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data import decode_image, find_images, load_data, stack_images, write_captchas
+from captcha_lib.data import decode_image, find_images, load_data, repeated, stack_images, write_captchas
 from captcha_lib.generate import generate_captchas
 
-GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+GREY = np.arange(0, 240, 0.5).astype(np.uint8).reshape(16, 30)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -61,7 +61,7 @@ def test_a_folder(folder, drawn):
 
 def test_suffixes_in_any_case_and_nothing_else(tmp_path):
     for i, name in enumerate(["a.png", "b.PNG", "c.jpg", "d.JPG", "e.jpeg", "f.Jpeg", "g.gif", "h.webp", "i.BMP"]):
-        Image.new("L", (20, 12), 20 * i).save(tmp_path / name)
+        Image.new("L", (60, 24), 20 * i).save(tmp_path / name)
     for name in ["g.txt", "h.tiff", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
@@ -127,7 +127,7 @@ def test_a_zip(folder, tmp_path, inside):
 def test_a_zip_with_labels(tmp_path):
     folder = tmp_path / "folder" / "inside"
     folder.mkdir(parents=True)
-    Image.new("L", (20, 12)).save(folder / "1.png")
+    Image.new("L", (60, 24)).save(folder / "1.png")
     (folder / "labels.csv").write_text("file,label\n1.png,abc\n")
     assert load_data(str(zipped(tmp_path / "folder", tmp_path / "images.zip"))).labels == ["abc"]
 
@@ -145,7 +145,7 @@ def test_generated_is_drawn_once(tmp_path, monkeypatch):
 def test_captcha_data_chooses_where_nothing_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTCHA_DATA", str(folder))
     assert load_data().source == folder.name
-    Image.new("L", (20, 12)).save(tmp_path / "abc.png")
+    Image.new("L", (60, 24)).save(tmp_path / "abc.png")
     assert load_data(str(tmp_path)).labels == ["abc"]
 
 
@@ -154,7 +154,7 @@ def test_captcha_data_chooses_where_nothing_is_said(folder, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["2b827.png", "2b827.v2.png", "2b827..jpg"])
 def test_a_label_ends_at_the_first_dot(tmp_path, name):
-    Image.new("L", (20, 12)).save(tmp_path / name)
+    Image.new("L", (60, 24)).save(tmp_path / name)
     assert load_data(str(tmp_path)).labels == ["2b827"]
 
 
@@ -168,7 +168,7 @@ def test_labels_csv(own_folder):
 
 
 def test_labels_that_look_like_missing_values(tmp_path):
-    Image.new("L", (20, 12)).save(tmp_path / "1.png")
+    Image.new("L", (60, 24)).save(tmp_path / "1.png")
     (tmp_path / "labels.csv").write_text("file,label\n1.png,NA\n")
     assert load_data(str(tmp_path)).labels == ["NA"]
 
@@ -190,7 +190,7 @@ def test_labels_that_look_like_missing_values(tmp_path):
 def test_a_wrong_labels_csv(tmp_path, table, says):
     for i, name in enumerate(["1.png", "2.png", "sub/3.png"]):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("L", (20, 12), 30 * i).save(tmp_path / name)
+        Image.new("L", (60, 24), 30 * i).save(tmp_path / name)
     (tmp_path / "labels.csv").write_bytes(table.encode("latin-1"))
     refused(tmp_path, says)
 
@@ -232,7 +232,7 @@ def test_modes(mode):
 
 
 def test_transparent_parts_are_white():
-    alpha = np.zeros((12, 20), np.uint8)
+    alpha = np.zeros(GREY.shape, np.uint8)
     alpha[:, :10] = 255
     half = encoded(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)]).convert("RGBA"))
     expected = np.where(alpha == 255, GREY, 255)
@@ -368,3 +368,16 @@ def test_a_locked_zip(folder, tmp_path):
     raw = archive.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
     archive.write_bytes(raw)  # the flag "encrypted" of every entry
     refused(archive, "password")
+
+
+def test_images_are_repeated_evenly(folder):
+    captchas = load_data(str(folder))
+    assert repeated(captchas.rows([0, 1, 2]), 8).labels == (captchas.labels[:3] * 3)[:8]
+    assert len(repeated(captchas, 3)) == len(captchas)
+
+
+def test_a_zip_with_one_name_twice(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for path in sorted(folder.iterdir())[:2]:
+            archive.write(path, "ab.png")
+    refused(tmp_path / "images.zip", "2 files in it are called 'ab.png'")

@@ -262,6 +262,24 @@ def test_decoders_keep_a_double():
     assert decode_greedy(written("ccccab")[None], ABC)[0].text == "cab"
 
 
+@pytest.mark.parametrize("text", ["11", "1111", "aabbaa"])
+@pytest.mark.parametrize("between", ["-", "--"])
+def test_no_decoder_merges_or_cuts_doubles(text, between):
+    """With one blank between all neighbours the lattice has not a step to spare."""
+    alphabet = Alphabet("1ab")
+    path = between.join(text)
+    logits = torch.full((1, len(path), 4), -3.0)
+    for t, character in enumerate(path):
+        logits[0, t, "-1ab".index(character)] = 3.0
+    found = [decode(logits, alphabet)[0].text for decode in (decode_greedy, decode_beam)]
+    found += [
+        decode_length(logits, alphabet, len(text))[0].text,
+        *spell(logits, alphabet),
+        *spell(logits, alphabet, len(text)),
+    ]
+    assert found == [text] * 5
+
+
 def test_align_by_hand():
     spans = align(written("-aa-bb--c"), "abc", ABC)
     assert [(span.character, span.first, span.last) for span in spans] == [("a", 1, 2), ("b", 4, 5), ("c", 8, 8)]

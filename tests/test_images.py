@@ -88,3 +88,28 @@ def test_pictures_of_another_size_are_resized(size):
 
 def test_no_pictures():
     assert fit_images([], (5, 7)).shape == (0, 1, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "read_at"),
+    [
+        ((50, 200), 5, (50, 200)),  # Kaggle's
+        ((60, 160), 4, (60, 160)),  # the default of the package captcha
+        ((60, 160), 6, (60, 300)),
+        ((41, 198), 6, (56, 300)),
+        ((47, 127), 6, (56, 300)),
+        ((50, 130), 1, (50, 50)),
+        ((120, 400), 4, (56, 200)),
+        ((16, 16), 3, (56, 150)),
+    ],
+)
+def test_the_size_that_pictures_are_read_at(size, longest, read_at):
+    assert images.reading_size(size, longest) == read_at
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "says"), [((15, 90), 4, "thumbnails"), ((40, 90), 19, "too few time steps")]
+)
+def test_pictures_that_nobody_could_read(size, longest, says):
+    with pytest.raises(InputError, match=says):
+        images.reading_size(size, longest)

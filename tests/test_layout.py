@@ -10,9 +10,10 @@ import pytest
 import captcha_lib
 
 ORDER = [
-    "config", "files", "alphabet", "images", "labels", "style", "glyphs", "generate", "data", "split", "share", "feed",
-    "augment", "model", "decode", "onnx_reader", "reader", "reading", "metrics", "plots", "results", "train", "jobs",
-    "crossval", "audit", "sweep", "zero", "curve", "legibility", "protect", "cli", "studies", "__main__",
+    "config", "files", "alphabet", "images", "labels", "style", "glyphs", "generate", "sample", "data", "split",
+    "share", "feed", "augment", "model", "plan", "decode", "onnx_reader", "reader", "reading", "metrics", "plots",
+    "results", "train", "general", "jobs", "expect", "crossval", "audit", "sweep", "zero", "curve", "legibility",
+    "protect", "demo", "cli", "studies", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 

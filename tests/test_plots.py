@@ -80,7 +80,11 @@ SETTINGS = pd.DataFrame(
         "legibility_loss": [0, 8, 40] * 2,
     }
 )
+GROWTH = pd.DataFrame(
+    {"images": [75, 150, 300], "exact": [40, 80, None], "n": [100, 100, None], "rate": [0.4, 0.8, 0.9]}
+)
 ARGUMENTS |= {
+    "plot_growth": (GROWTH,),
     "plot_label_curve": (CURVE,),
     "plot_protection": (SETTINGS,),
     "plot_risk_coverage": ({"as given": risk_coverage(PREDICTIONS)},),
@@ -174,6 +178,14 @@ def test_label_curve_is_in_percent_and_shows_its_upper_end_again():
     assert [line.get_ydata().tolist() for line in left.lines] == [[98, 99], [0, 90]]
     assert left.get_ylim()[0] < 0 < 90 < right.get_ylim()[0] < 95
     assert [text.get_text() for text in left.get_xticklabels()] == ["0", "100"]
+
+
+def test_growth_measures_and_expects():
+    axis = plots.plot_growth(GROWTH).axes[0]
+    assert axis.lines[0].get_xdata().tolist() == [150, 300]
+    assert axis.lines[0].get_ydata().tolist() == pytest.approx([80, 90])
+    assert axis.lines[1].get_ydata().tolist() == pytest.approx([40, 80])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["expected", "measured"]
 
 
 def test_protection_names_what_costs_the_reader_more_than_ocr():

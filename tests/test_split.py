@@ -1,5 +1,6 @@
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -283,3 +284,15 @@ def test_an_empty_subset(folder, csv, empty):
     table["subset"] = table["subset"].replace(empty, SUBSETS[SUBSETS.index(empty) - 1])
     table.to_csv(csv, index=False)
     refused(load_data(str(folder)), csv, f"leaves {empty} empty")
+
+
+def test_a_layout_loses_no_file_to_another(folder, tmp_path):
+    files = sorted(folder.iterdir())
+    (tmp_path / "own" / "a").mkdir(parents=True)
+    shutil.copy(files[0], tmp_path / "own" / "a" / "b.png")
+    shutil.copy(files[1], tmp_path / "own" / "a_b.png")
+    captchas = load_data(str(tmp_path / "own"))
+    manifest = captchas.manifest.assign(file=["a_b.png", "a/b.png"], subset="train")
+    with pytest.raises(InputError, match=r"a/b\.png: another file would get the name 'a_b\.png'"):
+        write_layout(replace(captchas, manifest=manifest), tmp_path / "layout")
+    assert not (tmp_path / "layout").exists()
