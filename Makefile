@@ -17,7 +17,7 @@ ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os
 export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
 
 .PHONY: help run test test-studies lab demo notebooks bench crossval sweep zero labels protect peers bench-train bench-read \
-	bench-stream reference evidence clean
+	bench-stream bench-own general reference evidence clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
@@ -34,6 +34,8 @@ help:
 	@echo "make bench-train  seconds until 98 % of the test are read: ten seeds, two threads and one"
 	@echo "make bench-read   this reader beside others: speed, size, memory, accuracy"
 	@echo "make bench-stream training on a million captchas drawn as they are needed; one process and two"
+	@echo "make bench-own    sets that the project was not made for, beside ddddocr"
+	@echo "make general      learn the weights that small sets start from"
 	@echo "make run DATA=kaggle, make run DATA=path/to/images: other captchas than the generated ones"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -111,6 +113,14 @@ bench-read: $(INSTALLED) $(PEERS)/.installed
 
 bench-stream: $(INSTALLED)
 	$(BIN)/python -m benchmarks.stream --out $(OUT)/bench-stream
+
+# Sets that the project was not made for, beside ddddocr: about an hour on two cores.
+bench-own: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.own --out $(OUT)/bench-own
+
+# The weights that small sets start from: about half an hour on two cores.
+general: $(INSTALLED)
+	$(BIN)/python -m captcha_lib general --resume --out $(OUT)/general.pth
 
 # The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the
 # folder of its images.

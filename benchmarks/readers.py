@@ -60,19 +60,24 @@ def ddddocr_plain(options: Namespace) -> Loaded:
 
 def ddddocr_exact(options: Namespace) -> Loaded:
     """ddddocr's scores limited to our characters in both cases, decoded to five characters."""
+    scores = ddddocr_scores(ALPHABET)
+    return Loaded(lambda raw: spell(scores(raw)[None], ALPHABET, LENGTH)[0], None, _ddddocr_size())
+
+
+def ddddocr_scores(alphabet: Alphabet) -> Callable[[bytes], np.ndarray]:
+    """From the bytes of a file to ddddocr's scores (T, K) of an alphabet's classes."""
+    from PIL import Image
+
     owner = _ddddocr()  # it closes its engine when it goes
     engine = owner.ocr_engine
     name = engine.session.get_inputs()[0].name
-    place, columns = _columns_of_our_classes(engine.charset_manager.get_charset(), blank=0)
+    classes = _classes_of(engine.charset_manager.get_charset(), blank=0, alphabet=alphabet)
 
-    def read(raw: bytes) -> str:
-        from PIL import Image
-
+    def score(raw: bytes) -> np.ndarray:
         picture = owner.ocr_engine._preprocess_image(Image.open(io.BytesIO(raw)), False)
-        scores = engine.session.run(None, {name: picture})[0][:, 0]  # (T, their K)
-        return spell(_fold_cases(scores, place, columns)[None], ALPHABET, LENGTH)[0]
+        return _fold(engine.session.run(None, {name: picture})[0][:, 0], classes)  # (T, their K) -> (T, K)
 
-    return Loaded(read, None, _ddddocr_size())
+    return score
 
 
 def captcha_whisperer_plain(options: Namespace) -> Loaded:
@@ -88,11 +93,11 @@ def captcha_whisperer_exact(options: Namespace) -> Loaded:
     from captcha_whisperer import BLANK_INDEX, LABELS
 
     recognizer, preprocess = _whisperer()
-    place, columns = _columns_of_our_classes(list(LABELS), blank=BLANK_INDEX)
+    classes = _classes_of(list(LABELS), BLANK_INDEX, ALPHABET)
 
     def read(pictures: list[np.ndarray]) -> list[str]:
         scores = recognizer._session.run(None, {recognizer._input_name: np.concatenate(pictures)})[0]  # (T, B, their K)
-        return spell(_fold_cases(scores.transpose(1, 0, 2), place, columns), ALPHABET, LENGTH)
+        return spell(_fold(scores.transpose(1, 0, 2), classes), ALPHABET, LENGTH)
 
     return _in_batches(preprocess, read)
 
@@ -163,21 +168,19 @@ def _whisperer():
     return CaptchaRecognizer(threads=1), preprocess_bytes
 
 
-def _columns_of_our_classes(charset: list[str], blank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a peer's classes stand for ours: (class id of ours, column of theirs), upper and lower case alike."""
-    pairs = [(0, blank)]
-    for i, character in enumerate(CHARACTERS):
-        pairs += [(i + 1, column) for column, theirs in enumerate(charset) if theirs.lower() == character]
-    return tuple(np.array(pairs).T)
+def _classes_of(charset: list[str], blank: int, alphabet: Alphabet) -> list[list[int]]:
+    """Which of a peer's classes stand for each of ours; both cases where the alphabet knows only one."""
+    ours = alphabet.characters
+    one_case = len(set(ours.lower())) == len(ours)
+    said = [theirs.lower() for theirs in charset] if one_case else charset
+    wanted = ours.lower() if one_case else ours
+    return [[blank], *([k for k, theirs in enumerate(said) if theirs == character] for character in wanted)]
 
 
-def _fold_cases(scores: np.ndarray, place: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Their scores (..., their K) as log-probabilities of ours (..., K): those of both cases are added up."""
+def _fold(scores: np.ndarray, classes: list[list[int]]) -> np.ndarray:
+    """Their scores (..., their K) as log-probabilities of ours (..., K): those that stand for one are added up."""
     log_probs = log_probabilities(scores)
-    ours = np.full((*scores.shape[:-1], ALPHABET.num_classes), -np.inf)
-    for k, column in zip(place, columns, strict=True):
-        ours[..., k] = np.logaddexp(ours[..., k], log_probs[..., column])
-    return ours
+    return np.stack([np.logaddexp.reduce(log_probs[..., columns], axis=-1) for columns in classes], axis=-1)
 
 
 def _tesseract_path() -> str:

@@ -77,7 +77,7 @@ def show(table: pd.DataFrame) -> str:
 
 def _sizes(sizes: list[tuple[tuple[int, int], int]]) -> str:
     (width, height), _ = sizes[0]
-    return f"{width} x {height} px" + (f", and {len(sizes) - 1} others" if len(sizes) > 1 else "")
+    return f"{width} x {height} px" + (f", and {len(sizes) - 1} more" if len(sizes) > 1 else "")
 
 
 def _lengths(shortest: int, longest: int) -> str:

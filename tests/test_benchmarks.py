@@ -9,11 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import read, readers, stream
+from benchmarks import own, read, readers, stream
 from benchmarks.train import describe, fit_once, reached, summarise
-from captcha_lib.data import generated_captchas
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config
+from captcha_lib.data import generated_captchas, load_data
 from captcha_lib.reader import export_onnx
 from captcha_lib.split import split_captchas
+
+TINY = Config(epochs=1, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -133,16 +137,42 @@ def test_a_cross_validation_of_other_images_is_not_taken(crossval, tmp_path):
 
 def test_a_peers_classes_are_folded_onto_ours():
     charset = ["", "B", "2", "?", "b", *"345678cdefgmnpwxy"]
-    place, columns = readers._columns_of_our_classes(charset, blank=0)
+    classes = readers._classes_of(charset, 0, readers.ALPHABET)
     probs = np.full((1, len(charset)), 0.01)
     probs[0, :5] = [0.2, 0.1, 0.3, 0.2, 0.05]
     probs /= probs.sum()
-    ours = np.exp(readers._fold_cases(np.log(probs), place, columns))[0]
+    ours = np.exp(readers._fold(np.log(probs), classes))[0]
     k = readers.ALPHABET.encode("b2")
     assert ours[0] == pytest.approx(probs[0, 0])
     assert ours[k[0]] == pytest.approx(probs[0, 1] + probs[0, 4])
     assert ours[k[1]] == pytest.approx(probs[0, 2])
     assert ours.sum() == pytest.approx(1 - probs[0, 3])
+
+
+def test_cases_are_kept_apart_where_the_alphabet_does():
+    classes = readers._classes_of(["", "B", "b", "2"], 0, Alphabet("2Bb"))
+    assert classes == [[0], [3], [1], [2]]
+
+
+# Sets of others
+
+
+def test_a_fifth_is_held_out():
+    subsets = own.draw_fifth(500, 1)
+    assert [subsets.count(name) for name in ("train", "val", "test")] == [350, 50, 100]
+    assert subsets != own.draw_fifth(500, 2)
+
+
+def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "plan", lambda images, started: TINY)
+    monkeypatch.setattr(own, "choose_start", lambda *words, few: (None, "at random"))
+    monkeypatch.setattr(own, "FRESH", 6)
+    monkeypatch.setitem(own.SAMPLES, "4 digits", own.Sample(20, "0123", (2, 3)))
+    folders = [own._drawn("4 digits", part, tmp_path) for part in ("labelled", "fresh")]
+    options = Namespace(out=tmp_path, peers=Path("/nowhere/python"))
+    row = own.learn("4 digits", load_data(str(folders[0])), 0, options, folders[1])
+    assert (row["labelled"], row["train"], row["n"], row["fresh_n"], row["ddddocr"]) == (20, 14, 4, 6, None)
+    assert (tmp_path / "4-digits-seed-0" / "weight.pth").is_file()
 
 
 # The stream
