@@ -15,6 +15,7 @@ EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
 # A path is meant from here, but the notebooks run in their own folder.
 ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os.path.exists(path) else path)
 export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
+export CAPTCHA_OUT := $(abspath $(OUT))
 
 .PHONY: help run test test-studies lab demo notebooks bench crossval sweep zero labels protect peers bench-train bench-read \
 	bench-stream bench-own general reference evidence clean
@@ -137,9 +138,9 @@ reference: $(INSTALLED)
 	cp $(OUT)/own-splits/seeds.csv $(REFERENCE)/seeds_own_splits.csv
 	cp $(OUT)/generated/seeds.csv $(REFERENCE)/seeds_generated.csv
 
-# All of output/reference/, measured anew on two idle cores in about three and a half hours. One thing no command can make:
+# All of output/reference/, measured anew on two idle cores in about five hours. One thing no command can make:
 # label_judge.csv, the choices of a judge who saw the first pictures of the audit and not which text was the label.
-evidence: reference crossval zero labels protect bench-train bench-read bench-stream
+evidence: reference crossval zero labels protect bench-train bench-read bench-stream general bench-own
 	$(BIN)/python -m captcha_lib audit --crossval $(OUT)/crossval --readers $(OUT)/readers.csv \
 		--judge $(REFERENCE)/label_judge.csv --out $(REFERENCE)/label_audit.csv
 	$(BIN)/python -m captcha_lib plant --out $(OUT)/planted
@@ -147,6 +148,7 @@ evidence: reference crossval zero labels protect bench-train bench-read bench-st
 	cp $(OUT)/crossval/*.json $(OUT)/crossval/*.csv $(OUT)/crossval/*.png $(OUT)/planted/planted.csv $(REFERENCE)
 	cp $(OUT)/zero/seed-0-pure.pth $(REFERENCE)/zero_pure.pth
 	cp $(OUT)/zero/zero_labels* $(OUT)/labels/label_curve.* $(OUT)/protect/what_protects.* $(REFERENCE)
+	cp $(OUT)/general.pth $(OUT)/bench-own/own.* $(REFERENCE)
 	cp $(OUT)/bench-stream/stream.json $(OUT)/bench-stream/processes.csv $(REFERENCE)
 	cp $(OUT)/bench_train.* $(OUT)/bench_read.json $(OUT)/readers.csv $(OUT)/*_accuracy.png $(OUT)/*_speed.png $(REFERENCE)
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA_DIR = ROOT / "data"
 GENERATED_DIR = DATA_DIR / "generated"
 SPLITS_DIR = DATA_DIR / "splits"
-RUN_DIR = ROOT / "output" / "run"
+RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or ROOT / "output" / "run")
 REFERENCE_DIR = ROOT / "output" / "reference"
 
 

@@ -14,8 +14,10 @@ from captcha_lib.model import time_steps
 ENOUGH = 800
 # A smaller set is gone through twice as often, each image up to so many times an epoch, every time in another warp.
 SMALL_EPOCHS, MOST_REPEATS = 48, 8
-# With so many images less has to be made up by warps.
-MANY = 3000
+# So many feed a larger network, which takes longer to learn; less has to be made up by warps. Counted in passes over
+# the images, but for very many of them.
+MANY, LARGE = 3000, {"channels": (48, 96, 160), "hidden": 160, "dropout": 0.2, "augment_strength": 0.5}
+LARGE_EPOCHS, LEAST_EPOCHS, LARGE_SHOWN = 40, 12, 200_000
 # A character in fewer images can hardly be learnt, and its reading not be tested.
 SEEN = 3
 
@@ -25,11 +27,13 @@ def plan(images: int, started: bool = False) -> Config:
 
     Args:
         images: for training, without validation and test.
-        started: whether the network can read already: then there is no plateau to be got over, see notebook 03.
+        started: whether the network can read already: then there is no plateau to be got over, see notebook 03, and its
+            layers are given.
     """
     config = Config(warmup_epochs=0, augment_ramp=0) if started else Config()
-    if images >= MANY:
-        return replace(config, augment_strength=0.5)
+    if images >= MANY and not started:
+        epochs = min(LARGE_EPOCHS, max(LEAST_EPOCHS, LARGE_SHOWN // images))
+        return replace(config, epochs=epochs, **LARGE)
     if images >= ENOUGH:
         return config
     return replace(config, epochs=SMALL_EPOCHS, per_epoch=min(ENOUGH, MOST_REPEATS * images))
@@ -60,7 +64,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(alphabet.characters)}: {alphabet.characters}", "the labels; --alphabet, --ignore-case"),
-        ("rare characters", rare, f"in fewer than {SEEN} images: add some, or take these out"),
+        ("rare characters", rare, f"in fewer than {SEEN} images; add some"),
         ("length", _lengths(lengths.min(), lengths.max()), "the labels"),
         ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
         ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),

@@ -14,6 +14,7 @@ from captcha_lib import __main__ as cli
 from captcha_lib import read
 from captcha_lib.images import decode_image
 from captcha_lib.reader import Reader
+from captcha_lib.sample import write_samples
 
 COUNT = 16
 KINDS = {  # size, mode, paper, ink, suffix, characters, shortest and longest text
@@ -136,3 +137,24 @@ def test_labels_wherever_they_stand(tmp_path):
         assert run(*words, *(["--labels-from", *where] if where else [])) == 0
         split = pd.read_csv(tmp_path / f"{name}.csv", dtype=str)
         assert sorted(split["label"]) == sorted(texts), name
+
+
+def test_a_small_set_says_what_more_images_would_bring(tmp_path, capsys):
+    write_samples(tmp_path / "mine", 56, "0123456789", (3, 4))
+    words = "--data", tmp_path / "mine", "--epochs", 1, "--threads", 1, "--out", tmp_path / "run"
+    assert run("train", *words) == 0
+    shown = capsys.readouterr().out
+    assert "weights start       general, which knows 10 of 10 characters" in shown
+    assert "after 10, " in shown
+    assert "after 42 training images. With twice the images expect about" in shown
+    curve = pd.read_csv(tmp_path / "run" / "learning_curve.csv")
+    assert curve["images"].tolist() == [10, 21, 42, 84]
+    assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_curve_can_be_left_out(tmp_path, capsys):
+    write_samples(tmp_path / "mine", 56, "0123456789", (3, 4))
+    words = "--data", tmp_path / "mine", "--epochs", 1, "--threads", 1, "--out", tmp_path / "run", "--no-curve"
+    assert run("train", *words) == 0
+    assert "with twice" not in capsys.readouterr().out.lower()
+    assert not (tmp_path / "run" / "learning_curve.csv").exists()

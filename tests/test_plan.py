@@ -26,8 +26,17 @@ def test_small_sets_are_gone_through_more_often(images):
     assert config.per_epoch <= 8 * images
 
 
-def test_large_sets_need_fewer_warps():
-    assert plan(MANY).augment_strength < plan(MANY - 1).augment_strength == Config.augment_strength
+def test_large_sets_feed_a_larger_network_with_fewer_warps():
+    large, usual = plan(MANY), plan(MANY - 1)
+    assert usual == Config()
+    assert large.augment_strength < usual.augment_strength
+    assert all(more > less for more, less in zip(large.channels, usual.channels, strict=True))
+    assert plan(MANY, started=True).channels == usual.channels, "a start brings its layers"
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(3000, 40), (5000, 40), (10_000, 20), (20_000, 12), (100_000, 12)])
+def test_very_large_sets_take_fewer_passes(images, epochs):
+    assert plan(images).epochs == epochs
 
 
 def test_a_network_that_can_read_needs_no_warm_up():
