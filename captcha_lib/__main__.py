@@ -173,6 +173,7 @@ def _train(options: argparse.Namespace, device: str) -> None:
     from captcha_lib.metrics import describe, score
     from captcha_lib.plan import ENOUGH, plan_table, show
     from captcha_lib.share import leader_first
+    from captcha_lib.split import is_official
     from captcha_lib.train import run
 
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
@@ -180,8 +181,8 @@ def _train(options: argparse.Namespace, device: str) -> None:
         captchas = load_split(options, alphabet, options.size)
     alphabet = alphabet or Alphabet.of(captchas.labels)
     images = len(captchas.subset("train"))
-    few = images < ENOUGH and not options.n
-    start, said = choose_start(options.start, alphabet, captchas.images.shape[2], few)
+    choice = options.start or ("none" if is_official(captchas) else None)
+    start, said = choose_start(choice, alphabet, captchas.images.shape[2], images)
     config, stream = _planned(options, images, start is not None), None
     if options.n:
         config, stream = _stream(options, captchas, config)
@@ -200,7 +201,8 @@ def _train(options: argparse.Namespace, device: str) -> None:
     write_csv(options.out / "plan.csv", table)
     report("test: " + describe(score(predictions)))
     report(f"results in {options.out}")
-    if options.curve or (options.curve is None and few and images >= LEAST_FOR_CURVE):
+    few = LEAST_FOR_CURVE <= images < ENOUGH and not options.n
+    if few if options.curve is None else options.curve:
         _report_curve(options, captchas, reader, start)
 
 
@@ -241,18 +243,24 @@ def _stream(options: argparse.Namespace, captchas, config: Config):
 
 def bench(options: argparse.Namespace) -> None:
     from captcha_lib.alphabet import Alphabet
+    from captcha_lib.general import choose_start
+    from captcha_lib.plan import plan
     from captcha_lib.results import seeds_table
-    from captcha_lib.split import split_captchas
+    from captcha_lib.split import is_official, split_captchas
     from captcha_lib.train import run
 
     device = prepare_machine(options)
     captchas = load(options)
+    alphabet = Alphabet.of(captchas.labels)
     folders = [options.out / f"seed-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
         report(f"seed {seed}. {of_seed.summary()}")
-        config = replace(Config(), seed=seed)
-        run(of_seed, Alphabet.of(captchas.labels), config, folder, resume=True, device=device, report=report)
+        images = len(of_seed.subset("train"))
+        choice = "none" if is_official(captchas) else None
+        start, _ = choose_start(choice, alphabet, captchas.images.shape[2], images)
+        config = replace(plan(images, start is not None), seed=seed)
+        run(of_seed, alphabet, config, folder, resume=True, device=device, report=report, start=start)
     table = seeds_table(folders)
     write_csv(options.out / "seeds.csv", table)
     print(table.to_string(index=False))

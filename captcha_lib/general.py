@@ -13,6 +13,7 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import REFERENCE_DIR, Config, InputError
 from captcha_lib.feed import Stream
 from captcha_lib.images import HEIGHTS
+from captcha_lib.plan import MANY
 from captcha_lib.reader import Reader
 from captcha_lib.style import Style, free_fonts, matplotlib_fonts
 from captcha_lib.train import fit
@@ -54,22 +55,22 @@ def learn_general(
     return reader
 
 
-def choose_start(choice: str | None, alphabet: Alphabet, height: int, few: bool) -> tuple[Reader | None, str]:
+def choose_start(choice: str | None, alphabet: Alphabet, height: int, images: int) -> tuple[Reader | None, str]:
     """The reader whose weights a training starts from, None for new ones, and that in words.
 
     Args:
-        choice: "general", "none", or a weights file; None takes "general" where there are few images, most of the
-            alphabet is known to it and the pictures are as high as it knows them.
+        choice: "general", "none", or a weights file; None takes "general" where there are not too many images, most of
+            the alphabet is known to it and the pictures are as high as it knows them.
         alphabet: the characters to learn.
         height: of the pictures in px.
-        few: whether there are few images.
+        images: how many there are for training.
 
     Raises:
         InputError: no such weights, or they know no character of the alphabet.
     """
     if choice == "none":
         return None, "at random"
-    if choice is None and not (few and _suits(alphabet, height)):
+    if choice is None and not (images < MANY and _suits(alphabet, height)):
         return None, "at random"
     path = GENERAL if choice in (None, "general") else Path(choice)
     start = Reader.load(path)

@@ -12,8 +12,9 @@ from captcha_lib.model import time_steps
 
 # From so many training images on the defaults of `Config` hold, which were chosen for 802.
 ENOUGH = 800
-# A smaller set is gone through twice as often, each image up to so many times an epoch, every time in another warp.
-SMALL_EPOCHS, MOST_REPEATS = 48, 8
+# A smaller set, and one that starts from weights that can read, is gone through up to so often that SHOWN images are
+# shown in all; each image up to so many times an epoch, every time in another warp.
+SMALL_EPOCHS, SHOWN, MOST_REPEATS = 48, 38_400, 8
 # So many feed a larger network, which takes longer to learn; less has to be made up by warps. Counted in passes over
 # the images, but for very many of them.
 MANY, LARGE = 3000, {"channels": (48, 96, 160), "hidden": 160, "dropout": 0.2, "augment_strength": 0.5}
@@ -34,9 +35,10 @@ def plan(images: int, started: bool = False) -> Config:
     if images >= MANY and not started:
         epochs = min(LARGE_EPOCHS, max(LEAST_EPOCHS, LARGE_SHOWN // images))
         return replace(config, epochs=epochs, **LARGE)
-    if images >= ENOUGH:
+    if images >= ENOUGH and not started:
         return config
-    return replace(config, epochs=SMALL_EPOCHS, per_epoch=min(ENOUGH, MOST_REPEATS * images))
+    epochs = min(SMALL_EPOCHS, max(config.epochs, SHOWN // images))
+    return replace(config, epochs=epochs, per_epoch=min(ENOUGH, MOST_REPEATS * images))
 
 
 def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: str) -> pd.DataFrame:

@@ -57,6 +57,11 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     return replace(captchas, manifest=manifest, notes=[*captchas.notes, note])
 
 
+def is_official(captchas: Captchas) -> bool:
+    """Whether these are the generated or the Kaggle images. They are learnt from scratch, to show what labels teach."""
+    return _official_split(captchas.manifest) is not None
+
+
 def draw_split(n: int, seed: int) -> list[str]:
     """Draws 75 / 12.5 / 12.5 % of n images in their manifest's order; 802 / 134 / 134 of 1,070.
 

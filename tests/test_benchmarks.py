@@ -13,7 +13,7 @@ from benchmarks import own, read, readers, stream
 from benchmarks.train import describe, fit_once, reached, summarise
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data import generated_captchas, load_data
+from captcha_lib.data import generated_captchas
 from captcha_lib.reader import export_onnx
 from captcha_lib.split import split_captchas
 
@@ -157,21 +157,23 @@ def test_cases_are_kept_apart_where_the_alphabet_does():
 # Sets of others
 
 
-def test_a_fifth_is_held_out():
-    subsets = own.draw_fifth(500, 1)
-    assert [subsets.count(name) for name in ("train", "val", "test")] == [350, 50, 100]
-    assert subsets != own.draw_fifth(500, 2)
+@pytest.mark.parametrize(("held", "counts"), [(0.2, [350, 50, 100]), (0.0, [450, 50, 0])])
+def test_a_share_is_held_out(held, counts):
+    subsets = own.draw_subsets(500, 1, held)
+    assert [subsets.count(name) for name in ("train", "val", "test")] == counts
+    assert subsets != own.draw_subsets(500, 2, held)
 
 
 def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "plan", lambda images, started: TINY)
-    monkeypatch.setattr(own, "choose_start", lambda *words, few: (None, "at random"))
+    monkeypatch.setattr(own, "choose_start", lambda *words: (None, "at random"))
     monkeypatch.setattr(own, "FRESH", 6)
     monkeypatch.setitem(own.SAMPLES, "4 digits", own.Sample(20, "0123", (2, 3)))
-    folders = [own._drawn("4 digits", part, tmp_path) for part in ("labelled", "fresh")]
-    options = Namespace(out=tmp_path, peers=Path("/nowhere/python"))
-    row = own.learn("4 digits", load_data(str(folders[0])), 0, options, folders[1])
-    assert (row["labelled"], row["train"], row["n"], row["fresh_n"], row["ddddocr"]) == (20, 14, 4, 6, None)
+    words = ["--sets", "4 digits", "--seeds", "1", "--peers", "/nowhere/python", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["own", *words])
+    assert own.main() == 0
+    row = pd.read_csv(tmp_path / "own.csv").iloc[0]
+    assert row[["train", "val", "n"]].tolist() == [18, 2, 6]
     assert (tmp_path / "4-digits-seed-0" / "weight.pth").is_file()
 
 

@@ -27,32 +27,32 @@ def test_it_reads_captchas_of_its_kind():
 
 
 @pytest.mark.parametrize(
-    ("alphabet", "height", "few", "taken"),
+    ("alphabet", "height", "images", "taken"),
     [
-        (UPPER, 50, True, True),
-        (UPPER, 50, False, False),
-        (UPPER, 64, True, False),
-        (Alphabet("AБЖГ"), 50, True, False),
-        (Alphabet("ABC#"), 50, True, True),
+        (UPPER, 50, 300, True),
+        (UPPER, 50, 3000, False),
+        (UPPER, 64, 300, False),
+        (Alphabet("AБЖГ"), 50, 300, False),
+        (Alphabet("ABC#"), 50, 300, True),
     ],
 )
-def test_when_it_is_taken(alphabet, height, few, taken):
-    start, said = choose_start(None, alphabet, height, few)
+def test_when_it_is_taken(alphabet, height, images, taken):
+    start, said = choose_start(None, alphabet, height, images)
     assert (start is not None) == taken
     assert said.startswith("general" if taken else "at random")
 
 
 def test_it_can_be_asked_for_or_not(weights):
-    assert choose_start("none", UPPER, 50, few=True)[0] is None
-    assert choose_start("general", UPPER, 50, few=False)[0] is not None
-    start, said = choose_start(str(weights), Alphabet("2b#"), 50, few=False)
+    assert choose_start("none", UPPER, 50, 300)[0] is None
+    assert choose_start("general", UPPER, 50, 5000)[0] is not None
+    start, said = choose_start(str(weights), Alphabet("2b#"), 50, 5000)
     assert start.alphabet.characters == "".join(sorted(set(KAPTCHA.characters)))
     assert said.endswith("which knows 2 of 3 characters")
 
 
 def test_weights_that_know_nothing_of_it(weights):
     with pytest.raises(InputError, match="it knows no character of 'ЖЯ'"):
-        choose_start(str(weights), Alphabet("ЖЯ"), 50, few=False)
+        choose_start(str(weights), Alphabet("ЖЯ"), 50, 5000)
 
 
 def test_another_alphabet_keeps_what_it_shares():

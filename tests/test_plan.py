@@ -43,6 +43,11 @@ def test_a_network_that_can_read_needs_no_warm_up():
     assert (plan(200, started=True).warmup_epochs, plan(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
+@pytest.mark.parametrize(("images", "epochs"), [(200, 48), (800, 48), (960, 40), (1600, 24), (2900, 24)])
+def test_one_more_image_never_halves_the_training(images, epochs):
+    assert plan(images, started=True).epochs == epochs
+
+
 @pytest.mark.parametrize("width", [16, 17, 50, 130, 199, 200, 300])
 def test_time_steps_are_the_networks(width):
     logits = CRNN(3, channels=(4, 4, 4), hidden=8)(torch.zeros(1, 1, 50, width, dtype=torch.uint8))
