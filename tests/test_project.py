@@ -401,3 +401,16 @@ def test_ours_are_scored_out_of_fold_and_the_others_by_their_texts():
             assert row["exact"] == pytest.approx((texts[column] == split[texts.index]).mean())
         else:
             assert row["exact"] == pytest.approx(sum(by_seed) / 3 / 1070)
+
+
+# Captchas of others
+
+
+def test_readme_quotes_the_sets_of_others():
+    table = pd.read_csv(REFERENCE_DIR / "own.csv")
+    for name, rows in table.groupby("set", sort=False):
+        rates = 100 * rows["exact"] / rows["n"]
+        cells = [f"{rates.mean():.2f}", f"{rates.min():.2f}", f"{100 * rows['ddddocr'].sum() / rows['n'].sum():.2f}"]
+        cells.append(f"{rows['seconds'].median():.0f}")
+        labels = f"{rows['train'].iloc[0] + rows['val'].iloc[0]:,}"
+        assert f"| {name} | {labels} | {rows['n'].iloc[0]:,} | {len(rows)} | {' | '.join(cells)} |" in readme(), name
