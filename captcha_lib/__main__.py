@@ -187,7 +187,7 @@ def _train(options: argparse.Namespace, device: str) -> None:
     if options.n:
         config, stream = _stream(options, captchas, config)
         captchas = replace(captchas, notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
-    table = plan_table(captchas, alphabet, config, said)
+    table = plan_table(captchas, alphabet, config, said, stream.per_epoch if stream else 0)
     report(show(table))
     try:
         reader, _, predictions = run(

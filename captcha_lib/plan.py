@@ -41,7 +41,7 @@ def plan(images: int, started: bool = False) -> Config:
     return replace(config, epochs=epochs, per_epoch=min(ENOUGH, MOST_REPEATS * images))
 
 
-def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: str) -> pd.DataFrame:
+def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: str, streamed: int = 0) -> pd.DataFrame:
     """What a training on these images will be, one row a fact: what, value, follows_from.
 
     Args:
@@ -49,6 +49,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
         alphabet: the characters to learn.
         config: the hyperparameters.
         start: where the weights come from, in words.
+        streamed: captchas an epoch where a stream is trained on instead of the training images.
     """
     manifest, train = captchas.manifest, captchas.subset("train")
     sizes = Counter(zip(manifest["width"], manifest["height"], strict=True)).most_common()
@@ -58,7 +59,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
     seen = Counter(character for label in captchas.labels for character in set(label))
     rare = " ".join(f"{c} ({seen[c]})" for c in alphabet.characters if seen[c] < SEEN) or "none"
     subsets = " / ".join(str(len(captchas.subset(name))) for name in ("train", "val", "test"))
-    shown = max(config.per_epoch, len(train))
+    shown = streamed or max(config.per_epoch, len(train))
     rows = [
         ("images", f"{len(captchas):,}", captchas.source),
         ("train / val / test", subsets, "--split, --seed"),

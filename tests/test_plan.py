@@ -84,6 +84,12 @@ def test_a_fixed_length_is_called_so():
     assert table["length"] == "always 2"
 
 
+def test_a_stream_is_counted_by_what_it_draws():
+    captchas = captchas_of(["ab", "ba", "aa", "bb"])
+    table = plan_table(captchas, Alphabet("ab"), plan(2), "at random", streamed=5000).set_index("what")["value"]
+    assert table["epochs"] == "48 of 5,000 images"
+
+
 def test_it_is_shown_a_line_a_fact():
     captchas = captchas_of(["ab", "ba", "aa", "bb"])
     table = plan_table(captchas, Alphabet("ab"), plan(2), "at random")

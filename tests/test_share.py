@@ -50,7 +50,7 @@ def test_two_processes_train_one_network(tmp_path):
     process = start(tmp_path, "--n", "4000", "--epochs", "5")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    lines = [line for line in said.splitlines() if line.startswith(("data:", "epoch", "test:"))]
+    lines = [line for line in said.splitlines() if line.startswith(("data:", "epoch ", "test:"))]
     assert [line.split()[0] for line in lines] == ["data:", *["epoch"] * 5, "test:"], "one of the two speaks"
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures["test"]["exact"] >= 0.7 * figures["test"]["n"]  # 125 of 134 when written
@@ -74,7 +74,7 @@ def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(tmp_path):
     process = start(tmp_path, *words)
     more, _ = process.communicate(timeout=300)
     assert process.returncode == 0, more
-    epochs = [line.split()[1] for line in (said + more).splitlines() if line.startswith("epoch")]
+    epochs = [line.split()[1] for line in (said + more).splitlines() if line.startswith("epoch ")]
     assert epochs == [f"{i}/6" for i in range(1, 7)], "none is trained twice, but for the one that was cut off"
     assert "resumed after epoch" in more
     assert (tmp_path / "weight.pth").exists()
