@@ -29,8 +29,8 @@ from captcha_lib.decode import (
     spell,
     text_log_probability,
 )
-from captcha_lib.files import new_folder, replacing, write_csv
-from captcha_lib.jobs import of_another_run, run_in_processes
+from captcha_lib.files import new_folder, replacing, sole_writer, write_csv
+from captcha_lib.jobs import of_another_run, read_json, run_in_processes
 from captcha_lib.train import fit, identity, silent
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
@@ -94,23 +94,24 @@ def crossvalidate(
         report: gets one line a job.
 
     Raises:
-        InputError: too few images, or a folder that belongs to another run.
+        InputError: too few images, a folder that belongs to another run, or one that another run writes in.
     """
     alphabet = Alphabet.of(captchas.labels)
     fold_of = np.stack([draw_folds(len(captchas), folds, seed) for seed in range(seeds)])
     helping = generated_captchas(helpers, HELP_SEED) if helpers else None
-    todo = []
-    for seed, fold in product(range(seeds), range(folds)):
-        job = _Job(replace(config, seed=seed), fold, out / f"seed-{seed}-fold-{fold}")
-        train, test = _sides(captchas, fold_of[seed] == fold)
-        train = train if helping is None else concatenate(train, helping)
-        if not job.is_done(train, test, alphabet):
-            todo.append(joblib.delayed(_run)(job, train, test, alphabet))
-    done = folds * seeds - len(todo)
-    report(f"{folds} folds, {seeds} seeds: {len(todo)} networks to train, {done} are there already")
-    for line in run_in_processes(todo, jobs):
-        done += 1
-        report(f"[{done}/{folds * seeds}] {line}")
+    with sole_writer(out):
+        todo = []
+        for seed, fold in product(range(seeds), range(folds)):
+            job = _Job(replace(config, seed=seed), fold, out / f"seed-{seed}-fold-{fold}")
+            train, test = _sides(captchas, fold_of[seed] == fold)
+            train = train if helping is None else concatenate(train, helping)
+            if not job.is_done(train, test, alphabet):
+                todo.append(joblib.delayed(_run)(job, train, test, alphabet))
+        done = folds * seeds - len(todo)
+        report(f"{folds} folds, {seeds} seeds: {len(todo)} networks to train, {done} are there already")
+        for line in run_in_processes(todo, jobs):
+            done += 1
+            report(f"[{done}/{folds * seeds}] {line}")
     return _gather(captchas, alphabet, fold_of, folds, out)
 
 
@@ -302,7 +303,14 @@ def _run(job: _Job, train: Captchas, test: Captchas, alphabet: Alphabet) -> str:
 
 def _facts(folder: Path) -> dict:
     """What a finished job says of itself."""
-    return json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    return read_json(folder / "job.json")
+
+
+def _logits(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: it cannot be read ({error}); remove its folder and start again") from None
 
 
 def _sides(captchas: Captchas, is_test: np.ndarray) -> tuple[Captchas, Captchas]:
@@ -317,7 +325,7 @@ def _gather(captchas: Captchas, alphabet: Alphabet, fold_of: np.ndarray, folds: 
         parts = {}
         for fold in range(folds):
             folder = out / f"seed-{seed}-fold-{fold}"
-            logits = np.load(folder / "logits.npy", allow_pickle=False)
+            logits = _logits(folder / "logits.npy")
             parts |= dict(zip(np.flatnonzero(fold_of[seed] == fold).tolist(), logits, strict=True))
             seconds[seed, fold] = _facts(folder)["seconds"]
         scores.append(np.stack([parts[row] for row in range(len(captchas))]))

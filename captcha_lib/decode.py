@@ -5,7 +5,8 @@ The probability of a text is the sum over all the paths that spell it (Graves et
 exp(-ctc_loss). Greedy and beam report this number, whatever way they searched; exact length reports the text's share of
 the probability of all texts of that length.
 
-Scores are arrays or tensors on the CPU. Everything here is NumPy, so that reading with ONNX Runtime needs no torch.
+Scores are arrays or tensors on the CPU; -inf rules a class out. NaN and +inf are refused, and so is a time step that
+rules out all classes. Everything here is NumPy, so that reading with ONNX Runtime needs no torch.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
     """Rules out every character that is not in `allowed`, (..., K) -> (..., K); probabilities then sum to 1 without it.
 
     Raises:
-        InputError: no allowed character, or one that the network does not know.
+        InputError: no allowed character, or one that the network does not know; scores that hold NaN or infinity.
     """
     if not allowed:
         raise InputError("alphabet: it is empty; name at least one character that may occur")
@@ -56,7 +57,7 @@ def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
         raise InputError(f"alphabet {allowed!r}: {unknown[0]!r} is not in the alphabet {alphabet.characters!r}")
     ruled_out = np.ones(alphabet.num_classes, dtype=bool)
     ruled_out[[BLANK, *alphabet.encode(allowed)]] = False
-    return np.where(ruled_out, -np.inf, np.asarray(logits))
+    return np.where(ruled_out, -np.inf, _checked(np.asarray(logits)))
 
 
 def decode_greedy(logits: ArrayLike, alphabet: Alphabet) -> list[Reading]:
@@ -83,8 +84,7 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
     ids = _best_texts(log_probs)
     log_p = text_log_probability(log_probs, ids)
     for i in np.flatnonzero(log_p <= _HALF):
-        # the greedy text competes, too: a narrow beam may have lost it
-        ids[i], log_p[i] = _likeliest(log_probs[i], [*_search(np.exp(log_probs[i]), width, None), ids[i]])
+        ids[i], log_p[i] = _likeliest(log_probs[i], _candidates(log_probs[i], width, None))
     return _readings(ids, log_p, alphabet)
 
 
@@ -121,10 +121,10 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int 
     """
     log_probs = log_probabilities(logits)
     total = _checked_total(log_probs[None], length) if length else 0.0
-    found = _search(np.exp(log_probs), width, length or None)
+    found = _candidates(log_probs, width, length or None)
     log_p = text_log_probability(np.broadcast_to(log_probs, (len(found), *log_probs.shape)), found) - total
     readings = [reading for reading in _readings(found, log_p, alphabet) if reading.confidence > 0]
-    return sorted(readings, key=lambda reading: -reading.confidence)
+    return sorted(readings, key=lambda reading: -reading.confidence)[:width]
 
 
 def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
@@ -139,7 +139,7 @@ def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
     Raises:
         InputError: a length that no text spelt in T steps can have.
     """
-    logits = np.asarray(logits)
+    logits = _checked(np.asarray(logits))
     ids = _best_texts(logits)
     if length:
         for i in [i for i, text in enumerate(ids) if len(text) != length]:
@@ -149,8 +149,12 @@ def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
 
 
 def log_probabilities(logits: ArrayLike) -> np.ndarray:
-    """Scores to log-probabilities in double precision, (..., K) -> (..., K)."""
-    return log_softmax(np.asarray(logits).astype(np.float64), axis=-1)
+    """Scores to log-probabilities in double precision, (..., T, K) -> (..., T, K).
+
+    Raises:
+        InputError: NaN, infinity, or a time step in which no class is possible.
+    """
+    return log_softmax(_checked(np.asarray(logits)).astype(np.float64), axis=-1)
 
 
 def text_log_probability(log_probs: np.ndarray, ids: list[Prefix]) -> np.ndarray:
@@ -200,7 +204,7 @@ def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
         alphabet: the characters of the classes.
 
     Raises:
-        InputError: T is too short for the text.
+        InputError: T is too short for the text, or what it needs is ruled out.
     """
     log_probs = log_probabilities(logits)  # (T, K)
     ids = alphabet.encode(text).tolist()
@@ -219,7 +223,7 @@ def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
         came_from.append(step)
     state = max(range(max(0, len(states) - 2), len(states)), key=lambda s: best[s])
     if best[state] == -np.inf:
-        raise InputError(f"text {text!r}: {len(scores)} time steps are too few to spell it")
+        raise InputError(f"text {text!r}: {len(scores)} time steps are too few to spell it, or they rule it out")
     path = [state]
     for step in reversed(came_from):
         path.append(path[-1] - step[path[-1]])
@@ -281,6 +285,18 @@ def scale_confidence(confidence: ArrayLike, temperature: float) -> np.ndarray:
 
 def _span(char: str, steps: list[int], probs: np.ndarray) -> Span:
     return Span(char, steps[0], steps[-1], float(probs[steps].mean()))
+
+
+def _checked(scores: np.ndarray) -> np.ndarray:
+    """The same scores (..., T, K); raises InputError where the best of a time step is not finite, which tells all."""
+    best = scores.max(-1)
+    if np.isfinite(best).all():
+        return scores
+    *picture, step = np.argwhere(~np.isfinite(best))[0].tolist()
+    where = f"time step {step} of picture {picture[-1]}" if picture else f"time step {step}"
+    if np.isneginf(best[*picture, step]):
+        raise InputError(f"scores: {where} rules out every class; allow more, or take other weights")
+    raise InputError(f"scores: {where} holds NaN or infinity; the network is damaged, take or train other weights")
 
 
 def _best_texts(scores: np.ndarray) -> list[Prefix]:
@@ -361,8 +377,17 @@ def _search_the_unsure(
     log_p = text_log_probability(log_probs[rows], [ids[i] for i in rows])
     for place, i in enumerate(rows):
         if len(ids[i]) != length or log_p[place] - total[place] <= _HALF:
-            ids[i], log_p[place] = _likeliest(log_probs[i], _search(np.exp(log_probs[i]), width, length))
+            ids[i], log_p[place] = _likeliest(log_probs[i], _candidates(log_probs[i], width, length))
     return log_p
+
+
+def _candidates(log_probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
+    """What a beam search over one picture (T, K) ends with, and what its likeliest path spells.
+
+    A narrow beam may have lost that text, and so may one whose probabilities became too small for a double.
+    """
+    best = _best_texts(log_probs[None])[0] if length is None else _best_text_of_length(log_probs, length)
+    return list(dict.fromkeys([*_search(np.exp(log_probs), width, length), best]))
 
 
 def _likeliest(log_probs: np.ndarray, candidates: list[Prefix]) -> tuple[Prefix, float]:
@@ -394,7 +419,10 @@ def _search(probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
         if length is None:
             kept = ranked[:width]
         else:  # the best of every length: a short prefix may be unlikely now and the only way to the end
-            kept = [item for n in range(length + 1) for item in [b for b in ranked if len(b[0]) == n][:width]]
+            of_length = [[] for _ in range(length + 1)]
+            for item in ranked:
+                of_length[len(item[0])].append(item)
+            kept = [item for group in of_length for item in group[:width]]
         scale = sum(map(sum, grown.values())) or 1.0
         beams = {prefix: (blank / scale, last / scale) for prefix, (blank, last) in kept}
     return [prefix for prefix in beams if length is None or len(prefix) == length]
@@ -403,35 +431,39 @@ def _search(probs: np.ndarray, width: int, length: int | None) -> list[Prefix]:
 def _length_log_probability(log_probs: np.ndarray, length: int) -> np.ndarray:
     """Paths are counted by how many characters they have spelt, 0..L, and by the class that they are on.
 
-    The paths of each number of characters have a scale of their own, for a sure network gives some numbers less
-    probability than a double can hold.
+    All in logarithms, for a sure network gives some numbers of characters less probability than a double can hold.
     """
     batch, steps, classes = log_probs.shape
-    probs = np.exp(log_probs)
-    ways = np.zeros((batch, length + 1, classes))  # relative to the scale
-    ways[:, 0, BLANK] = 1
-    scale = np.full((batch, length + 1), -np.inf)  # log
-    scale[:, 0] = 0
+    ways = np.full((batch, length + 1, classes), -np.inf)
+    ways[:, 0, BLANK] = 0
     for t in range(steps):
-        scale_before = np.roll(scale, 1, axis=1)
-        scale_before[:, 0] = -np.inf
-        top = np.maximum(scale, scale_before)
-        base = np.where(np.isneginf(top), 0, top)
-        stay, come = np.exp(scale - base)[..., None], np.exp(scale_before - base)[..., None]
-        moved = ways * stay
-        moved[:, 1:] += _sum_of_others(ways[:, :-1]) * come[:, 1:]
-        moved[:, :, BLANK] = ways.sum(-1) * stay[..., 0]  # to the blank from anywhere, nothing new is spelt
-        moved *= probs[:, t, None, :]
-        mass = moved.sum(-1)
-        with np.errstate(divide="ignore"):
-            scale = base + np.log(mass)
-        ways = moved / np.where(mass > 0, mass, 1)[..., None]
-    return scale[:, length]
+        everyone, others = _log_sums(ways)
+        moved = ways.copy()
+        moved[:, 1:] = np.logaddexp(ways[:, 1:], others[:, :-1])  # a new character follows any class but itself
+        moved[:, :, BLANK] = everyone  # the blank follows any class, nothing new is spelt
+        ways = moved + log_probs[:, t, None]
+    return _log_sums(ways[:, length])[0]
 
 
-def _sum_of_others(ways: np.ndarray) -> np.ndarray:
-    """The sum over all classes but the own one, (..., K) -> (..., K); without subtraction, which would lose digits."""
-    before, after = np.zeros_like(ways), np.zeros_like(ways)
-    np.cumsum(ways[..., :-1], axis=-1, out=before[..., 1:])
-    np.cumsum(ways[..., :0:-1], axis=-1, out=after[..., -2::-1])
-    return before + after
+def _log_sums(ways: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms in; those of the sum over all classes and over all but the own one out, (..., K) -> (...,), (..., K).
+
+    The sum without the largest is added up anew; only small numbers are subtracted, which costs no digits.
+    """
+    largest = ways.argmax(-1)[..., None]
+    rest = ways.copy()
+    np.put_along_axis(rest, largest, -np.inf, -1)
+    top, shares = _shares(ways)
+    second, shares_of_rest = _shares(rest)
+    total = shares.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        others = top + np.log(total - shares)
+        np.put_along_axis(others, largest, second + np.log(shares_of_rest.sum(-1, keepdims=True)), -1)
+        return (top + np.log(total))[..., 0], others
+
+
+def _shares(ways: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest logarithm of each row, 0 where all are -inf, and the numbers relative to it: (..., 1), (..., K)."""
+    top = ways.max(-1, keepdims=True)
+    top = np.where(np.isneginf(top), 0, top)
+    return top, np.exp(ways - top)

@@ -1,6 +1,9 @@
 """Trainings side by side: a process each, of one thread; what is done is not done again."""
 
 import json
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,14 +11,14 @@ import joblib
 import torch
 
 from captcha_lib.config import InputError
-from captcha_lib.files import write_text
+from captcha_lib.files import sole_writer, write_text
 
 Figures = dict
 
 
 def run_in_processes(calls: Iterable, jobs: int) -> Iterable:
     """Runs calls made with `joblib.delayed`, so many at a time; yields their results as they come in."""
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_end_with_parent):
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
 
 
@@ -39,8 +42,27 @@ def run_jobs(
         name -> figures, in the order of `work`.
 
     Raises:
-        InputError: the folder belongs to another run.
+        InputError: the folder belongs to another run, or one writes there at this time.
     """
+    with sole_writer(out):
+        return _run_jobs(out, work, identity, jobs, report)
+
+
+def of_another_run(place: Path, name: str, theirs: object, ours: object) -> InputError:
+    """What to say where results lie that belong to another run, which differs in what is called `name`."""
+    said = f"{place}: it belongs to another run ({name} {theirs}, here {ours})"
+    return InputError(f"{said}; give another --out or remove it")
+
+
+def read_json(path: Path) -> dict:
+    """Reads a file that a job left; raises InputError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: it cannot be read ({error}); remove it and start again") from None
+
+
+def _run_jobs(out: Path, work: dict, identity: dict, jobs: int, report: Callable[[str], None]) -> dict[str, Figures]:
     identity = json.loads(json.dumps(identity))  # as it comes back from a file
     found = {name: _load(out / f"{name}.json", identity) for name in work}
     todo = [name for name in work if found[name] is None]
@@ -51,6 +73,18 @@ def run_jobs(
         said = ", ".join(f"{key} {value}" for key, value in figures.items() if not isinstance(value, list | dict))
         report(f"[{done}/{len(work)}] {name}: {said}")
     return found
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone: a run that was killed leaves nobody who still writes its results."""
+    parent = os.getppid()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _run(path: Path, identity: dict, function: Callable[..., Figures], arguments: tuple) -> tuple[str, Figures]:
@@ -64,14 +98,8 @@ def _load(path: Path, identity: dict) -> Figures | None:
     """The figures of a finished job, or None; raises InputError if they are those of another run."""
     if not path.exists():
         return None
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_json(path)
     for name, value in identity.items():
         if saved["identity"].get(name) != value:
             raise of_another_run(path, name, saved["identity"].get(name), value)
     return saved["figures"]
-
-
-def of_another_run(place: Path, name: str, theirs: object, ours: object) -> InputError:
-    """What to say where results lie that belong to another run, which differs in what is called `name`."""
-    said = f"{place}: it belongs to another run ({name} {theirs}, here {ours})"
-    return InputError(f"{said}; give another --out or remove it")

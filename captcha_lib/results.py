@@ -19,6 +19,8 @@ from captcha_lib.split import write_split
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
 
+CLOCKED = ("seconds", "waited")  # what a clock measured of a training; all else is the same whenever it is run again
+
 NUMBERS = (  # the columns of our tables that hold no text
     "confidence", "label_confidence", "fold", "seed", "seconds",
     "rank", "label_log_p", "other_log_p", "margin", "generator", "votes",
@@ -30,7 +32,8 @@ def write_run(
 ) -> pd.DataFrame:
     """Reads the test images, once, and writes all files of a run.
 
-    These are split.csv, weight.pth, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
+    These are split.csv, weight.pth, history.csv, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
+    The same run leaves the same bytes in all but metrics.json, which holds the seconds that it took.
 
     Returns:
         the predictions for the test images.
@@ -52,7 +55,9 @@ def write_run(
     }
     write_split(captchas.manifest, out / "split.csv")
     reader.save(out / "weight.pth")
-    lines = [describe_epoch(row, config.epochs) for row in history.to_dict("records")]
+    repeatable = history.drop(columns=list(CLOCKED), errors="ignore")
+    write_csv(out / "history.csv", repeatable)
+    lines = [describe_epoch(row, config.epochs) for row in repeatable.to_dict("records")]
     lines = [captchas.summary(), *lines, "test: " + metrics.describe(figures["test"])]
     write_text(out / "log.txt", "\n".join(lines) + "\n")
     with replacing(out / "loss.png") as part:
@@ -106,7 +111,9 @@ def describe_epoch(row: dict, epochs: int) -> str:
         said += f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
     if "waited" in row:
         said += f"waited {row['waited']:4.1%}  "
-    return f"{said}{row['seconds']:6.1f} s"
+    if "seconds" in row:
+        said += f"{row['seconds']:6.1f} s"
+    return said.rstrip()
 
 
 def best_row(history: pd.DataFrame) -> pd.Series:

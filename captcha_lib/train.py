@@ -6,8 +6,12 @@ train one network, each on its share of every batch (see `share`).
 """
 
 import copy
+import hashlib
+import io
+import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
 from captcha_lib.feed import Batch, MemoryFeed, Stream, StreamFeed, open_feed
-from captcha_lib.files import check_writable, replacing
+from captcha_lib.files import replacing, sole_writer
 from captcha_lib.images import MIN_SIDE
 from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
@@ -79,13 +83,16 @@ def run(
 
     Returns:
         the reader, the history (see `fit`), the predictions for the test images (None in all processes but one).
+
+    Raises:
+        InputError: see `fit`; another run writes in `out`, or nobody can.
     """
-    check_writable(out / "weight.pth")  # now, not when the training is done
     train, val = stream or captchas.subset("train"), captchas.subset("val")
-    reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report, start)
-    if not Share.own().leads:
-        return reader, history, None
-    return reader, history, write_run(out, captchas, reader, history, config, device)
+    leads = Share.own().leads
+    with sole_writer(out) if leads else nullcontext():
+        reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report, start)
+        predictions = write_run(out, captchas, reader, history, config, device) if leads else None
+    return reader, history, predictions
 
 
 def fit(
@@ -121,8 +128,8 @@ def fit(
         share of the epoch's training time in which no image was there yet.
 
     Raises:
-        InputError: a label with too many characters for the time steps, a checkpoint of another run, or a start whose
-            network is another one.
+        InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
+            network is another one, or a loss that is no number any more.
     """
     torch.manual_seed(config.seed)
     feed = open_feed(train, alphabet, config)
@@ -131,7 +138,7 @@ def fit(
         _take_over(model, start, alphabet)
     state = _start(model.to(device, memory_format=torch.channels_last), feed.steps, config)
     _check_lengths(feed)
-    own = identity(train, val, alphabet, config)
+    own = identity(train, val, alphabet, config) | {"start": _digest(start)}
     if resume and checkpoint is not None and checkpoint.exists():
         _load_checkpoint(checkpoint, state, own)
         report(f"resumed after epoch {len(state.history)}")
@@ -139,6 +146,7 @@ def fit(
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
         row = {"epoch": epoch + 1, "phase": _phase(epoch, config)} | _train_epoch(state, shared, feed, config, epoch)
+        _check_loss(row)
         if val is not None:
             row |= _validate(state.averaged.module, val, alphabet)
         spent = state.history[-1]["seconds"] if state.history else 0.0
@@ -180,6 +188,12 @@ def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor
     return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
 
 
+def _digest(start: Reader | None) -> str:
+    """Tells the weights that a run starts from from others."""
+    tensors = start.model.state_dict().values() if start else []
+    return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
+
+
 def _start(model: CRNN, steps_an_epoch: int, config: Config) -> State:
     steps = max(6, config.epochs * steps_an_epoch)  # OneCycleLR divides by zero at five
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
@@ -216,6 +230,13 @@ def _best_reader(state: State, feed: MemoryFeed | StreamFeed, val: Captchas | No
 
 def _phase(epoch: int, config: Config) -> str:
     return "frames" if epoch < config.warmup_epochs else "ctc"
+
+
+def _check_loss(row: dict) -> None:
+    """Stops before such weights would be kept."""
+    if not math.isfinite(row["train_ctc"]):
+        said = f"epoch {row['epoch']}: the loss is {row['train_ctc']}, no number"
+        raise InputError(f"{said}; train with a lower learning_rate, or on --device cpu")
 
 
 def _strength(epoch: int, config: Config) -> float:
@@ -323,8 +344,10 @@ def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet,
 
 
 def _save_checkpoint(path: Path, state: State, identity: dict) -> None:
+    buffer = io.BytesIO()  # torch's own writing to a file does not say that a disk is full
+    torch.save({"identity": identity, "state": state.state_dict()}, buffer)
     with replacing(path) as part:
-        torch.save({"identity": identity, "state": state.state_dict()}, part)
+        part.write_bytes(buffer.getvalue())
 
 
 def _load_checkpoint(path: Path, state: State, identity: dict) -> None:
@@ -341,8 +364,18 @@ def _load_checkpoint(path: Path, state: State, identity: dict) -> None:
             )
     try:
         state.load_state_dict(state_dict)
+        _check_state(state)
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise _unreadable(path, error) from None
+
+
+def _check_state(state: State) -> None:
+    """Raises ValueError if the numbers of a checkpoint are none, or its epochs are not 1, 2, 3, ..."""
+    parts = [*state.model.state_dict().values(), *state.averaged.state_dict().values(), *state.best["weights"].values()]
+    if not all(tensor.isfinite().all() for tensor in parts):
+        raise ValueError("weights that are no numbers")
+    if [row["epoch"] for row in state.history] != list(range(1, len(state.history) + 1)):
+        raise ValueError("epochs are missing")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -368,6 +368,7 @@ def test_a_run_leaves_all_its_files_and_no_others(finished):
         "split.csv",
         "checkpoint.pth",
         "weight.pth",
+        "history.csv",
         "log.txt",
         "loss.png",
         "metrics.json",
