@@ -1,18 +1,16 @@
 """The same steps from a shell: `python -m captcha_lib train`, `predict` and the others."""
 
 import argparse
-import csv
-import io
-import json
+import os
 import string
 import sys
-import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.cli import (
+    GOES_ON,
     add_command,
     add_data,
     add_machine,
@@ -26,8 +24,8 @@ from captcha_lib.cli import (
     share,
     size,
 )
-from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError
-from captcha_lib.files import check_writable, progress, replacing, write_csv
+from captcha_lib.config import REFERENCE_DIR, RUN_DIR, Config, InputError, printable
+from captcha_lib.files import check_writable, replacing, write_csv
 from captcha_lib.studies import add_studies
 
 WEIGHTS = "weight.pth"
@@ -35,22 +33,26 @@ DRAWN_SPLIT = "drawn_split.csv"  # not split.csv, which is the one that the weig
 MAX_SEED = 2**32
 STREAM_EPOCH, MOST_EPOCHS = 5000, 200  # captchas an epoch of a stream, where there are enough of them
 LEAST_FOR_CURVE = 40  # training images; a quarter of fewer teaches nothing
-PREDICT_BATCH = 256  # files read before the next ones are opened
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 2 after one line about bad input."""
+    """Runs one command; returns the exit status: 0, 1 where some of the images could not be read, 2 after bad input."""
     options = build_parser().parse_args(arguments)
     try:
         _check_seed(options)
-        options.command(options)
+        return options.command(options) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough, as in "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:  # such as a full disk behind "> file"
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted; {options.again}", file=sys.stderr)
         return 130
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=RUN_DIR / DRAWN_SPLIT, help="a CSV (output/run/drawn_split.csv)")
     command.add_argument("--layout", type=Path, help="also copy the images into train/ val/ test/ in this new folder")
 
-    command = add_command(commands, "train", train, "train on labelled images, then read the test images")
+    command = add_command(
+        commands, "train", train, "train on labelled images, then read the test images", GOES_ON + " with --resume"
+    )
     add_data(command)
     add_machine(command)
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of the results (output/run)")
@@ -93,7 +97,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--n", type=count, help="train on so many generated captchas, drawn as they are needed")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
 
-    command = add_command(commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out")
+    command = add_command(
+        commands, "bench", bench, "train with several seeds and tabulate them; resumes in --out", GOES_ON
+    )
     add_source(command)
     command.add_argument("--seeds", type=count, default=5, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--own-splits", action="store_true", help="each seed draws its split (the official one)")
@@ -114,11 +120,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_machine(command)
     _add_reading(command, REFERENCE_DIR / WEIGHTS, "output/reference/weight.pth")
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const=_as_json, help="a JSON list of objects")
-    form.add_argument("--csv", dest="form", action="store_const", const=_as_csv, help="CSV: file,text,confidence")
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="a JSON list of objects")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="CSV: file,text,confidence")
     command.add_argument("--min-confidence", type=share, default=0.0, help="withhold less sure texts (%(default)s)")
     command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
-    command.set_defaults(form=_as_table)
+    command.set_defaults(form="table")
 
     command = add_command(commands, "demo", demo, "serve a page on this machine that reads uploaded images")
     command.add_argument("--weights", type=Path, default=REFERENCE_DIR / WEIGHTS, help="(output/reference/weight.pth)")
@@ -172,7 +178,7 @@ def _train(options: argparse.Namespace, device: str) -> None:
     from captcha_lib.general import choose_start
     from captcha_lib.metrics import describe, score
     from captcha_lib.plan import ENOUGH, plan_table, show
-    from captcha_lib.share import leader_first
+    from captcha_lib.share import leader_first, sole_run
     from captcha_lib.split import is_official
     from captcha_lib.train import run
 
@@ -189,21 +195,18 @@ def _train(options: argparse.Namespace, device: str) -> None:
         captchas = replace(captchas, notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
     table = plan_table(captchas, alphabet, config, said, stream.per_epoch if stream else 0)
     report(show(table))
-    try:
+    with sole_run(options.out):
         reader, _, predictions = run(
             captchas, alphabet, config, options.out, options.resume, device, report, stream, start
         )
-    except KeyboardInterrupt:
-        report("the same command with --resume goes on from here")
-        raise
-    if predictions is None:
-        return
-    write_csv(options.out / "plan.csv", table)
-    report("test: " + describe(score(predictions)))
-    report(f"results in {options.out}")
-    few = LEAST_FOR_CURVE <= images < ENOUGH and not options.n
-    if few if options.curve is None else options.curve:
-        _report_curve(options, captchas, reader, start)
+        if predictions is None:
+            return
+        write_csv(options.out / "plan.csv", table)
+        report("test: " + describe(score(predictions)))
+        report(f"results in {options.out}")
+        few = LEAST_FOR_CURVE <= images < ENOUGH and not options.n
+        if few if options.curve is None else options.curve:
+            _report_curve(options, captchas, reader, start)
 
 
 def _planned(options: argparse.Namespace, images: int, started: bool) -> Config:
@@ -288,40 +291,49 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"{options.subset}: {describe(score(predictions))}")
 
 
-def predict(options: argparse.Namespace) -> None:
-    files = [file for name in options.images for file in _image_files(Path(name))]
+def predict(options: argparse.Namespace) -> int:
+    from captcha_lib.predict import FORMS, image_files, journal_of, read_files
+
+    files = image_files(map(Path, options.images))
     reader = _load_reader(options)
-    counts = Counter()
-    text = options.form(_read_files(files, reader, options, counts), files)
+    asked = options.length, options.alphabet
+    journal = None
     if options.out:
-        with replacing(options.out) as part, part.open("w", encoding="utf-8", newline="") as out:
+        journal, options.again = journal_of(options.out, options.weights, *asked), GOES_ON
+    counts = Counter()
+    rows = _reported(read_files(files, reader, *asked, journal), counts, options.min_confidence)
+    text = FORMS[options.form](rows, max(len(printable(str(file.path))) for file in files))
+    if options.out:
+        with (
+            replacing(options.out) as part,
+            part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out,
+        ):
             out.writelines(text)
+        journal.unlink(missing_ok=True)
     else:
         sys.stdout.writelines(text)
-    if counts["resized"]:
-        odd, (height, width) = f"{counts['resized']} of {len(files)}", reader.image_size
-        report(f"{odd} images had another size and were resized to {width} x {height} px.", sys.stderr)
-    if counts["withheld"]:
-        said = (
-            f"{counts['withheld']} of {len(files)} texts withheld: their confidence is below {options.min_confidence}."
-        )
-        report(said, sys.stderr)
+    height, width = reader.image_size
+    for what, said in {
+        "resized": f"images had another size and were resized to {width} x {height} px.",
+        "withheld": f"texts withheld: their confidence is below {options.min_confidence}.",
+        "bad": "files could not be read; each is named above.",
+    }.items():
+        if counts[what]:
+            report(f"{counts[what]} of {len(files)} {said}", sys.stderr)
+    return 1 if counts["bad"] else 0
 
 
-def _read_files(files: list[Path], reader, options: argparse.Namespace, counts: Counter) -> Iterator[dict]:
-    """Reads a batch of files at a time, so that memory does not grow with their number: one row a file."""
-    from captcha_lib.images import decode_image, fit_images, read_bytes
-
-    for start in progress(range(0, len(files), PREDICT_BATCH)):
-        batch = files[start : start + PREDICT_BATCH]
-        pictures = [decode_image(read_bytes(file, str(file)), str(file)) for file in batch]
-        counts["resized"] += sum(picture.shape != reader.image_size for picture in pictures)
-        readings = reader.read(fit_images(pictures, reader.image_size), options.length, options.alphabet)
-        for file, reading in zip(batch, readings, strict=True):
-            confidence = round(reading.confidence, 6)
-            withheld = confidence < options.min_confidence
-            counts["withheld"] += withheld
-            yield {"file": str(file), "text": None if withheld else reading.text, "confidence": confidence}
+def _reported(rows: Iterable[dict], counts: Counter, min_confidence: float) -> Iterator[dict]:
+    """The rows of files that could be read, without the texts that are less sure; the others are named at once."""
+    for row in rows:
+        if row["error"] is not None:
+            counts["bad"] += 1
+            report(row["error"], sys.stderr)
+            continue
+        withheld = row["confidence"] < min_confidence
+        counts["resized"] += row["resized"]
+        counts["withheld"] += withheld
+        yield row | {"text": None} if withheld else row
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -367,41 +379,6 @@ def _load_reader(options: argparse.Namespace):
     return load_reader(options.weights, prepare_machine(options))
 
 
-def _image_files(path: Path) -> list[Path]:
-    from captcha_lib.images import SUFFIXES_IN_WORDS, find_images
-
-    if path.is_dir():
-        files = list(find_images(path))
-        if not files:
-            raise InputError(f"{path}: no images in this folder; expected {SUFFIXES_IN_WORDS}")
-        return files
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder")
-    return [path]
-
-
-def _as_table(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
-    wide = max(len(str(file)) for file in files)
-    for row in rows:
-        yield f"{row['file']:{wide}}  {row['text'] or '(withheld)'}  {row['confidence']:.4f}\n"
-
-
-def _as_json(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
-    for i, row in enumerate(rows):
-        yield ("[\n" if i == 0 else ",\n") + textwrap.indent(json.dumps(row, indent=2, ensure_ascii=False), "  ")
-    yield "\n]\n"
-
-
-def _as_csv(rows: Iterator[dict], files: list[Path]) -> Iterator[str]:
-    line = io.StringIO()
-    table = csv.DictWriter(line, ("file", "text", "confidence"), lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow(row)
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-
-
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
     sys.exit(main())

@@ -1,5 +1,6 @@
 """`Alphabet`: text <-> class ids. Class 0 is the CTC blank, class i + 1 is the i-th character."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     import torch
 
 BLANK = 0
+
+
+def named(character: str) -> str:
+    """A character in quotes; one that is not ASCII with its Unicode name, since it may look like one that is."""
+    name = "" if character.isascii() else unicodedata.name(character, "without a name")
+    return f"{character!r} ({name})" if name else repr(character)
 
 
 def count_doubles(text: str) -> int:
@@ -54,7 +61,7 @@ class Alphabet:
         """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
         unknown = sorted(set(text) - set(self.characters))
         if unknown:
-            raise InputError(f"text {text!r}: {unknown[0]!r} is not in the alphabet {self.characters!r}")
+            raise InputError(f"text {text!r}: {named(unknown[0])} is not in the alphabet {self.characters!r}")
         return np.array([self.characters.index(c) + 1 for c in text], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:

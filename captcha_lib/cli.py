@@ -8,16 +8,25 @@ from captcha_lib.config import InputError
 
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 
+ANEW, GOES_ON = "nothing is left half-written; start it again", "the same command goes on from here"
+
 LABELS_HELP = (
     "name: the file's name to its first dot; folder: its folder's name; else a pattern for the file's name, such as "
     "'(.+)_[0-9]+', whose group is the label (CAPTCHA_LABELS_FROM, else name)"
 )
 
 
-def add_command(commands, name: str, command: Callable, says: str) -> argparse.ArgumentParser:
-    """Adds a command to the parser of all commands; `says` is a sentence for the help, without its full stop."""
+def add_command(commands, name: str, command: Callable, says: str, again: str = ANEW) -> argparse.ArgumentParser:
+    """Adds a command to the parser of all commands.
+
+    Args:
+        commands: of that parser.
+        name, command: what is typed, and the function that does it.
+        says: a sentence for the help, without its full stop.
+        again: what to do after an interruption.
+    """
     parser = commands.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, again=again)
     return parser
 
 

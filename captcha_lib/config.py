@@ -6,14 +6,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_DIR = ROOT / "data"
-GENERATED_DIR = DATA_DIR / "generated"
 SPLITS_DIR = DATA_DIR / "splits"
 RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or ROOT / "output" / "run")
+# Drawn when they are first needed; beside the results where the project's own folder is read-only.
+GENERATED_DIR = (DATA_DIR if os.access(DATA_DIR, os.W_OK) else RUN_DIR) / "generated"
 REFERENCE_DIR = ROOT / "output" / "reference"
 
 
 class InputError(ValueError):
-    """Input that cannot be used. Its text is one line: where, what is wrong, what to do."""
+    """Input that cannot be used. Its text is one line, whatever names it quotes: where, what is wrong, what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Config:
     # 152k parameters, 25 time steps, 9 million multiplications a picture. Multiples of 16 fill a processor's vectors.
     channels: tuple[int, int, int] = (32, 64, 96)
     hidden: int = 96
+
+
+def printable(text: str) -> str:
+    """The text with line ends, control characters and bytes that are no text as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def data_choice(choice: str | None = None) -> str:

@@ -116,7 +116,7 @@ def load_data(
     labels = (rule or LabelRule.chosen()).read(root, files)
     for path, label in zip(progress(files), labels, strict=True):
         name = relative_name(path, root)
-        raw = read_bytes(path, name)
+        raw = read_bytes(path, name, root)
         picture = decode_image(raw, name)
         rows.append(
             {
@@ -157,16 +157,13 @@ def locate(choice: str) -> AnyPath:
         raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
     try:
         path = Path(choice).expanduser()
-        root = path if path.is_dir() else zipfile.Path(path)
+        return path if path.is_dir() else _open_zip(path, choice)
+    except InputError:
+        raise
     except zipfile.BadZipFile:
         raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
     except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
         raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
-    if isinstance(root, zipfile.Path):
-        name, times = Counter(root.root.namelist()).most_common(1)[0] if root.root.namelist() else ("", 1)
-        if times > 1:
-            raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
-    return root
 
 
 def in_memory(labels: list[str], images: torch.Tensor, source: str) -> Captchas:
@@ -231,6 +228,19 @@ def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None
             Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
 
 
+def _open_zip(path: Path, choice: str) -> zipfile.Path:
+    """A zip whose names are those of files in it, each once. Others could be read twice, or never to an end."""
+    archive = zipfile.ZipFile(path)
+    names = Counter(archive.namelist())
+    strange = [name for name in names if name.startswith("/") or {"", ".", ".."} & set(name.rstrip("/").split("/"))]
+    if strange:
+        raise InputError(f"data {choice!r}: it holds {strange[0]!r}, which is no place in it; pack it anew")
+    name, times = names.most_common(1)[0] if names else ("", 1)
+    if times > 1:
+        raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
+    return zipfile.Path(archive)
+
+
 def _download_kaggle() -> Path:
     import kagglehub  # here, because only this word needs it and it is slow to import
 
@@ -263,6 +273,8 @@ def _subset_folder(file: str) -> str:
 def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
     if not label:
         raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
+    if not label.isprintable():
+        raise InputError(f"{file}: the label {label!r} holds characters that cannot be seen; rename it")
     if alphabet is not None:
         try:
             alphabet.encode(label)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from captcha_lib.alphabet import Alphabet, count_doubles
+from captcha_lib.alphabet import Alphabet, count_doubles, named
 from captcha_lib.config import Config
 from captcha_lib.data import Captchas
 from captcha_lib.model import time_steps
@@ -57,7 +57,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
     lengths = manifest["label"].str.len()
     needed = max(len(label) + count_doubles(label) for label in captchas.labels)
     seen = Counter(character for label in captchas.labels for character in set(label))
-    rare = " ".join(f"{c} ({seen[c]})" for c in alphabet.characters if seen[c] < SEEN) or "none"
+    rare = ", ".join(f"{named(c)} in {seen[c]}" for c in alphabet.characters if seen[c] < SEEN) or "none"
     subsets = " / ".join(str(len(captchas.subset(name))) for name in ("train", "val", "test"))
     shown = streamed or max(config.per_epoch, len(train))
     rows = [
@@ -67,7 +67,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(alphabet.characters)}: {alphabet.characters}", "the labels; --alphabet, --ignore-case"),
-        ("rare characters", rare, f"in fewer than {SEEN} images; add some"),
+        ("rare characters", rare, f"in fewer than {SEEN} images; add some, or correct the labels"),
         ("length", _lengths(lengths.min(), lengths.max()), "the labels"),
         ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
         ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import distributed
 
+from captcha_lib.files import sole_writer
+
 
 class Share(NamedTuple):
     """Which of the processes this one is, from 0, and how many there are."""
@@ -50,6 +52,13 @@ def joined(device: str) -> Iterator[str]:
             yield device
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def sole_run(out: Path) -> Iterator[None]:
+    """Keeps other runs out of a run's folder; the leading process claims it for all of its run."""
+    with sole_writer(out) if Share.own().leads else nullcontext():
+        yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A split is a CSV (file, label, sha256, subset) or a folder with train/, val/ and
 in data/splits/; each is the draw of seed 0.
 """
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
         seed: draws a split of its own where none is given.
 
     Raises:
-        InputError: the CSV is no split or another data set's, there is no official split, or a subset is empty.
+        InputError: the CSV is no split or another data set's, an image has changed since it was made, there is no
+            official split, or a subset is empty.
     """
     manifest = captchas.manifest
     official = _official_split(manifest)
@@ -42,9 +44,13 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     laid_out = bool((manifest["subset"] != "").all())
     if split == "official" or (split is None and seed is None and not laid_out):
         split = official
-    if split is not None:
-        subsets = apply_split(manifest, read_split(Path(split)), Path(split).name)
-        said = f"the official one, {official.stem}" if split == official else str(split)
+    if split is not None and split == official:
+        known = _subsets_of(manifest, read_split(split), split.name)
+        subsets, said = known["subset"], f"the official one, {split.stem}"
+        if changed := _changed(known):  # no error: the same pictures may have been packed anew
+            said += f" ({len(changed)} files have other checksums than its own)"
+    elif split is not None:
+        subsets, said = apply_split(manifest, read_split(Path(split)), Path(split).name), str(split)
     elif laid_out:
         subsets, said = manifest["subset"], "the folders train, val and test"
     else:
@@ -94,16 +100,28 @@ def read_split(csv: Path) -> pd.DataFrame:
 
 
 def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Series:
-    """The subset of every image of the manifest, by file name; labels have to agree.
+    """The subset of every image of the manifest, by file name; labels and checksums have to agree.
 
     Raises:
-        InputError: an image that the split does not know, or knows by another label.
+        InputError: an image that the split does not know, knows by another label, or that has changed since.
     """
-    known = manifest[["file", "label"]].merge(table, on="file", how="left", suffixes=("", "_split"))
+    known = _subsets_of(manifest, table, name)
+    changed = known["file"][known["sha256"] != known["sha256_split"]]
+    if len(changed):
+        said = (
+            f"split {name}: {changed.iloc[0]!r} is another picture than when the split was made (its checksum differs)"
+        )
+        raise InputError(f"{said}; get the old one again, or make a new split")
+    return known["subset"]
+
+
+def _subsets_of(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The manifest's files with what the split says of them."""
+    known = manifest[["file", "label", "sha256"]].merge(table, on="file", how="left", suffixes=("", "_split"))
     strange = known[known["subset"].isna() | (known["label"] != known["label_split"])]
     if len(strange):
         raise InputError(f"split {name}: it has no {strange['file'].iloc[0]!r} with this label; take another split")
-    return known["subset"]
+    return known
 
 
 def write_split(manifest: pd.DataFrame, csv: Path) -> None:
@@ -135,8 +153,11 @@ def _write_subset(captchas: Captchas, folder: Path) -> None:
     folder.mkdir()
     table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].map(_flat))
     table.to_csv(folder / "labels.csv", index=False)
-    for path, file in zip(captchas.paths, table["file"], strict=True):
-        (folder / file).write_bytes(read_bytes(path, file))
+    for path, file, sha256 in zip(captchas.paths, table["file"], captchas.manifest["sha256"], strict=True):
+        raw = read_bytes(path, file)
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            raise InputError(f"{file}: it has changed since it was read; start again")
+        (folder / file).write_bytes(raw)
 
 
 def _official_split(manifest: pd.DataFrame) -> Path | None:

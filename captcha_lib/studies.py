@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captcha_lib.cli import (
+    GOES_ON,
     add_command,
     add_data,
     add_machine,
@@ -22,7 +23,7 @@ from captcha_lib.files import check_writable, replacing, write_csv
 def add_studies(commands) -> None:
     """Adds the commands of the studies to the parser of all commands."""
     command = add_command(
-        commands, "crossval", crossval, "read every image with networks that have not seen it; resumes"
+        commands, "crossval", crossval, "read every image with networks that have not seen it; resumes", GOES_ON
     )
     add_source(command)
     command.add_argument("--folds", type=count, default=10, help="parts; one is read, the others train (%(default)s)")
@@ -42,7 +43,7 @@ def add_studies(commands) -> None:
     command.add_argument("--out", type=Path, default=RUN_DIR / "label_audit.csv", help="(output/run/label_audit.csv)")
     add_machine(command)
 
-    command = add_command(commands, "plant", plant, "try the audit: plant wrong labels, and look for them")
+    command = add_command(commands, "plant", plant, "try the audit: plant wrong labels, and look for them", GOES_ON)
     add_source(command)
     command.add_argument("--count", type=count, default=20, help="how many (%(default)s)")
     command.add_argument("--folds", type=count, default=10, help="of the cross-validation (%(default)s)")
@@ -51,7 +52,7 @@ def add_studies(commands) -> None:
     command.add_argument("--out", type=Path, default=RUN_DIR / "planted", help="folder (output/run/planted)")
 
     command = add_command(
-        commands, "sweep", sweep, "search hyperparameters on validation folds; needs the extra 'sweep'"
+        commands, "sweep", sweep, "search hyperparameters on validation folds; needs the extra 'sweep'", GOES_ON
     )
     add_data(command)
     command.add_argument("--trials", type=count, default=20, help="how many this call adds (%(default)s)")
@@ -67,7 +68,11 @@ def add_studies(commands) -> None:
     )
 
     command = add_command(
-        commands, "zero", zero, "read all images with networks that never saw a label; needs the extra 'fonts'; resumes"
+        commands,
+        "zero",
+        zero,
+        "read all images with networks that never saw a label; needs the extra 'fonts'; resumes",
+        GOES_ON,
     )
     add_source(command)
     command.add_argument("--characters", help="those that occur (2345678bcdefgmnpwxy, n twice as often)")
@@ -77,7 +82,11 @@ def add_studies(commands) -> None:
     command.add_argument("--out", type=Path, default=RUN_DIR / "zero", help="folder (output/run/zero)")
 
     command = add_command(
-        commands, "labels", labels, "train with more and more labelled images, alone and after generated ones; resumes"
+        commands,
+        "labels",
+        labels,
+        "train with more and more labelled images, alone and after generated ones; resumes",
+        GOES_ON,
     )
     add_data(command)
     command.add_argument("--draws", type=count, default=5, help="of the labelled images: 0, 1, 2, ... (%(default)s)")
@@ -86,14 +95,22 @@ def add_studies(commands) -> None:
     command.add_argument("--out", type=Path, default=RUN_DIR / "labels", help="folder (output/run/labels)")
 
     command = add_command(
-        commands, "protect", protect, "turn the generator's knobs, and train a reader for each setting; resumes"
+        commands,
+        "protect",
+        protect,
+        "turn the generator's knobs, and train a reader for each setting; resumes",
+        GOES_ON,
     )
     command.add_argument("--seeds", type=count, default=1, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "protect", help="folder (output/run/protect)")
 
     command = add_command(
-        commands, "general", general, "learn the weights that small sets start from; needs the extra 'fonts'"
+        commands,
+        "general",
+        general,
+        "learn the weights that small sets start from; needs the extra 'fonts'",
+        GOES_ON + " with --resume",
     )
     command.add_argument("--epochs", type=count, help="of 10,000 generated captchas (40)")
     command.add_argument("--seed", type=int, default=0, help="of the captchas and the training (%(default)s)")

@@ -11,7 +11,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,13 +27,13 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
 from captcha_lib.feed import Batch, MemoryFeed, Stream, StreamFeed, open_feed
-from captcha_lib.files import replacing, sole_writer
+from captcha_lib.files import replacing
 from captcha_lib.images import MIN_SIDE
 from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
 from captcha_lib.reader import Reader, round_weights
 from captcha_lib.results import describe_epoch, write_run
-from captcha_lib.share import Share
+from captcha_lib.share import Share, sole_run
 
 _SEEDS_OF_A_RANK = 2**32  # apart from those of every other process
 
@@ -88,11 +87,11 @@ def run(
         InputError: see `fit`; another run writes in `out`, or nobody can.
     """
     train, val = stream or captchas.subset("train"), captchas.subset("val")
-    leads = Share.own().leads
-    with sole_writer(out) if leads else nullcontext():
+    with sole_run(out):
         reader, history = fit(train, val, alphabet, config, out / "checkpoint.pth", resume, device, report, start)
-        predictions = write_run(out, captchas, reader, history, config, device) if leads else None
-    return reader, history, predictions
+        if not Share.own().leads:
+            return reader, history, None
+        return reader, history, write_run(out, captchas, reader, history, config, device)
 
 
 def fit(

@@ -73,7 +73,7 @@ def test_the_table_by_hand(table):
     assert table["read at"] == "300 x 60 px"
     assert table["time steps"] == "38, and 9 are needed"  # aabbaa: six characters, three doubles
     assert table["alphabet"] == "4: 1abz"
-    assert table["rare characters"] == "z (1)"
+    assert table["rare characters"] == "'z' in 1"
     assert table["length"] == "2 to 6 characters"
     assert table["epochs"] == "48 of 32 images"
 
