@@ -106,13 +106,14 @@ def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Se
         InputError: an image that the split does not know, knows by another label, or that has changed since.
     """
     known = _subsets_of(manifest, table, name)
-    changed = known["file"][known["sha256"] != known["sha256_split"]]
-    if len(changed):
-        said = (
-            f"split {name}: {changed.iloc[0]!r} is another picture than when the split was made (its checksum differs)"
-        )
-        raise InputError(f"{said}; get the old one again, or make a new split")
+    if changed := _changed(known):
+        said = f"split {name}: {changed[0]!r} has changed since the split was made (its checksum differs)"
+        raise InputError(f"{said}; get the old file again, or make a new split")
     return known["subset"]
+
+
+def _changed(known: pd.DataFrame) -> list[str]:
+    return known["file"][known["sha256"] != known["sha256_split"]].tolist()
 
 
 def _subsets_of(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.DataFrame:
