@@ -9,16 +9,16 @@ STUDIES = notebooks/0[6-9]*.ipynb notebooks/1*.ipynb
 OUT = output/run
 REFERENCE = output/reference
 WEIGHTS ?= $(REFERENCE)/weight.pth
-# The kernels' own log level is "error": at "warning" each says that it talks over TCP.
-EXECUTE = $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute \
-	--ExecutePreprocessor.extra_arguments=--log-level=40 --ExecutePreprocessor.record_timing=False
-# A path is meant from here, but the notebooks run in their own folder.
-ABSOLUTE = import os, sys; path = sys.argv[1]; print(os.path.abspath(path) if os.path.exists(path) else path)
-export CAPTCHA_DATA := $(shell $(PYTHON) -c '$(ABSOLUTE)' "$(DATA)")
-export CAPTCHA_OUT := $(abspath $(OUT))
+EXECUTE = $(BIN)/python notebooks/execute.py
+# The cache would lie in the checkout, which need not be writable.
+PYTEST = $(BIN)/pytest -p no:cacheprovider
+# Paths are meant from here, but the notebooks run in their own folder. (make's own abspath splits them at spaces.)
+ABSOLUTE = $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))'
+export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
+export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 
-.PHONY: help run test test-studies lab demo notebooks bench crossval sweep zero labels protect peers bench-train bench-read \
-	bench-stream bench-own general reference evidence clean
+.PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep zero labels protect \
+	peers bench-train bench-read bench-stream bench-own general reference evidence clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
@@ -26,6 +26,8 @@ help:
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make demo   a page that reads the images you give it"
 	@echo "make test-studies  the study notebooks, 06 and up, against their stored outputs"
+	@echo "make test-browser  notebooks 01 to 05 in JupyterLab and a browser; pictures in $(OUT)/browser"
+	@echo "make test-docker   the Dockerfile's steps in a fresh folder; installs everything anew"
 	@echo "make bench  train with ten seeds and tabulate them"
 	@echo "make crossval     read every image with networks that have not seen it: 10 folds, 3 seeds"
 	@echo "make sweep        search hyperparameters on validation folds; run it several times at once if you like"
@@ -46,60 +48,67 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 run: $(INSTALLED)
-	@$(BIN)/python -m captcha_lib split --out $(OUT)/drawn_split.csv
-	$(EXECUTE) --output-dir $(OUT) $(CORE)
-	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir $(OUT) $(OUT)/0[1-5]*.ipynb
+	@$(BIN)/python -m captcha_lib split --out "$(OUT)/drawn_split.csv"
+	$(EXECUTE) --out "$(OUT)" $(CORE)
+	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir "$(OUT)" "$(OUT)"/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
-	@tail -n 1 $(OUT)/log.txt
+	@tail -n 1 "$(OUT)/log.txt"
 
 test: export CAPTCHA_DATA = generated
 test: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
-	$(BIN)/pytest --nbval tests $(CORE)
+	$(PYTEST) --nbval --ignore tests/browser --ignore tests/docker tests $(CORE)
+
+# Notebooks 01 to 05 in JupyterLab, by its menu, in a Chromium that is installed already. Pictures of them in browser/.
+test-browser: $(INSTALLED)
+	$(PYTEST) tests/browser
+
+test-docker: $(INSTALLED)
+	$(PYTEST) tests/docker
 
 # The study notebooks run on a smaller grid than the figures that they quote; each says which.
 test-studies: export CAPTCHA_DATA = generated
 test-studies: $(INSTALLED)
-	$(BIN)/pytest --nbval $(STUDIES)
+	$(PYTEST) --nbval $(STUDIES)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
 
 # A page that reads uploaded images: http://127.0.0.1:7860. WEIGHTS=output/run/weight.pth takes those of your last run.
 demo: $(INSTALLED)
-	$(BIN)/python -m captcha_lib demo --weights $(WEIGHTS)
+	$(BIN)/python -m captcha_lib demo --weights "$(WEIGHTS)"
 
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated
 notebooks: $(INSTALLED)
-	$(EXECUTE) --inplace $(CORE) $(STUDIES)
+	$(EXECUTE) --in-place $(CORE) $(STUDIES)
 
 bench: $(INSTALLED)
-	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/bench
+	$(BIN)/python -m captcha_lib bench --seeds 10 --out "$(OUT)/bench"
 
 # The whole data set out of fold, alone and with generated captchas added: half an hour on two cores. Goes on where it
 # was stopped.
 crossval: $(INSTALLED)
-	$(BIN)/python -m captcha_lib crossval --folds 10 --seeds 3 --generated 1000 --out $(OUT)/crossval
+	$(BIN)/python -m captcha_lib crossval --folds 10 --seeds 3 --generated 1000 --out "$(OUT)/crossval"
 
 sweep: $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep]'
-	$(BIN)/python -m captcha_lib sweep --out $(OUT)/sweep.log
+	$(BIN)/python -m captcha_lib sweep --out "$(OUT)/sweep.log"
 
 # Each goes on where it was stopped. On two cores 25, 20 and 40 minutes.
 zero: $(INSTALLED)
-	$(BIN)/python -m captcha_lib zero --out $(OUT)/zero
+	$(BIN)/python -m captcha_lib zero --out "$(OUT)/zero"
 
 labels: $(INSTALLED)
-	$(BIN)/python -m captcha_lib labels --zero $(OUT)/zero --out $(OUT)/labels
+	$(BIN)/python -m captcha_lib labels --zero "$(OUT)/zero" --out "$(OUT)/labels"
 
 protect: $(INSTALLED)
-	$(BIN)/python -m captcha_lib protect --out $(OUT)/protect
+	$(BIN)/python -m captcha_lib protect --out "$(OUT)/protect"
 
 bench-train: $(INSTALLED)
-	$(BIN)/python -m benchmarks.train --out $(OUT)
+	$(BIN)/python -m benchmarks.train --out "$(OUT)"
 
 # The other readers, in an environment of their own. tesseract is measured too where it is installed.
 peers: $(PEERS)/.installed
@@ -109,48 +118,49 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	@touch $@
 
 bench-read: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/python -m captcha_lib export --out $(OUT)/captcha.onnx
-	$(BIN)/python -m benchmarks.read --onnx $(OUT)/captcha.onnx --crossval $(OUT)/crossval $(REFERENCE) --out $(OUT)
+	$(BIN)/python -m captcha_lib export --out "$(OUT)/captcha.onnx"
+	$(BIN)/python -m benchmarks.read --onnx "$(OUT)/captcha.onnx" --crossval "$(OUT)/crossval" $(REFERENCE) --out "$(OUT)"
 
 bench-stream: $(INSTALLED)
-	$(BIN)/python -m benchmarks.stream --out $(OUT)/bench-stream
+	$(BIN)/python -m benchmarks.stream --out "$(OUT)/bench-stream"
 
 # Sets that the project was not made for, beside ddddocr: about an hour on two cores.
 bench-own: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/python -m benchmarks.own --out $(OUT)/bench-own
+	$(BIN)/python -m benchmarks.own --out "$(OUT)/bench-own"
 
 # The weights that small sets start from: about half an hour on two cores.
 general: $(INSTALLED)
-	$(BIN)/python -m captcha_lib general --resume --out $(OUT)/general.pth
+	$(BIN)/python -m captcha_lib general --resume --out "$(OUT)/general.pth"
 
 # The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the
 # folder of its images.
 reference: $(INSTALLED)
 	@[ "$(DATA)" != generated ] || { echo "error: the reference run is on the Kaggle images; give DATA=kaggle or their folder"; exit 2; }
-	rm -rf $(OUT)/official $(OUT)/own-splits $(OUT)/generated
+	rm -rf "$(OUT)/official" "$(OUT)/own-splits" "$(OUT)/generated"
 	$(BIN)/python -m captcha_lib train --split official --out $(REFERENCE)
-	$(BIN)/python -m captcha_lib bench --seeds 10 --out $(OUT)/official
-	$(BIN)/python -m captcha_lib bench --seeds 5 --own-splits --out $(OUT)/own-splits
-	$(BIN)/python -m captcha_lib bench --seeds 5 --data generated --out $(OUT)/generated
+	$(BIN)/python -m captcha_lib bench --seeds 10 --out "$(OUT)/official"
+	$(BIN)/python -m captcha_lib bench --seeds 5 --own-splits --out "$(OUT)/own-splits"
+	$(BIN)/python -m captcha_lib bench --seeds 5 --data generated --out "$(OUT)/generated"
 	$(BIN)/python -m captcha_lib evaluate --data generated --subset all --weights $(REFERENCE)/weight.pth \
 		--out $(REFERENCE)/generated_predictions.csv
-	cp $(OUT)/official/seeds.csv $(REFERENCE)/seeds.csv
-	cp $(OUT)/own-splits/seeds.csv $(REFERENCE)/seeds_own_splits.csv
-	cp $(OUT)/generated/seeds.csv $(REFERENCE)/seeds_generated.csv
+	cp "$(OUT)/official/seeds.csv" $(REFERENCE)/seeds.csv
+	cp "$(OUT)/own-splits/seeds.csv" $(REFERENCE)/seeds_own_splits.csv
+	cp "$(OUT)/generated/seeds.csv" $(REFERENCE)/seeds_generated.csv
 
 # All of output/reference/, measured anew on two idle cores in about five hours. One thing no command can make:
 # label_judge.csv, the choices of a judge who saw the first pictures of the audit and not which text was the label.
 evidence: reference crossval zero labels protect bench-train bench-read bench-stream general bench-own
-	$(BIN)/python -m captcha_lib audit --crossval $(OUT)/crossval --readers $(OUT)/readers.csv \
+	$(BIN)/python -m captcha_lib audit --crossval "$(OUT)/crossval" --readers "$(OUT)/readers.csv" \
 		--judge $(REFERENCE)/label_judge.csv --out $(REFERENCE)/label_audit.csv
-	$(BIN)/python -m captcha_lib plant --out $(OUT)/planted
+	$(BIN)/python -m captcha_lib plant --out "$(OUT)/planted"
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
-	cp $(OUT)/crossval/*.json $(OUT)/crossval/*.csv $(OUT)/crossval/*.png $(OUT)/planted/planted.csv $(REFERENCE)
-	cp $(OUT)/zero/seed-0-pure.pth $(REFERENCE)/zero_pure.pth
-	cp $(OUT)/zero/zero_labels* $(OUT)/labels/label_curve.* $(OUT)/protect/what_protects.* $(REFERENCE)
-	cp $(OUT)/general.pth $(OUT)/bench-own/own.* $(REFERENCE)
-	cp $(OUT)/bench-stream/stream.json $(OUT)/bench-stream/processes.csv $(REFERENCE)
-	cp $(OUT)/bench_train.* $(OUT)/bench_read.json $(OUT)/readers.csv $(OUT)/*_accuracy.png $(OUT)/*_speed.png $(REFERENCE)
+	cp "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png "$(OUT)/planted/planted.csv" $(REFERENCE)
+	cp "$(OUT)/zero/seed-0-pure.pth" $(REFERENCE)/zero_pure.pth
+	cp "$(OUT)"/zero/zero_labels* "$(OUT)"/labels/label_curve.* "$(OUT)"/protect/what_protects.* $(REFERENCE)
+	cp "$(OUT)/general.pth" "$(OUT)"/bench-own/own.* $(REFERENCE)
+	cp "$(OUT)/bench-stream/stream.json" "$(OUT)/bench-stream/processes.csv" $(REFERENCE)
+	cp "$(OUT)"/bench_train.* "$(OUT)/bench_read.json" "$(OUT)/readers.csv" $(REFERENCE)
+	cp "$(OUT)"/*_accuracy.png "$(OUT)"/*_speed.png $(REFERENCE)
 
 clean:
 	rm -rf .venv .venv-peers output/run data/generated

@@ -1,13 +1,39 @@
 """Mends what nbval 0.11 leaves open; everything here is about `pytest --nbval`."""
 
 import os
+import time
+from queue import Empty
 
+import nbval.plugin
 import pytest
+from nbval.kernel import RunningKernel
 
 OUTPUT_TIMEOUT = 60  # s; nbval's own 5 s is short for a figure on a busy machine
 
 # The stored outputs are those of the generated captchas, whatever the shell says.
 os.environ["CAPTCHA_DATA"] = "generated"
+
+
+class KernelDied(Exception):
+    """The kernel's process has ended while a cell ran."""
+
+
+class WatchedKernel(RunningKernel):
+    """Notices within a second that the kernel is dead, where nbval would wait as long as a cell may take."""
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict:
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            try:
+                return super().get_message(stream, timeout=max(0, min(1, deadline - time.monotonic())))
+            except Empty:
+                if not self.is_alive():
+                    raise KernelDied from None
+                if time.monotonic() >= deadline:
+                    raise
+
+
+nbval.plugin.RunningKernel = WatchedKernel
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,12 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Fails a cell with a bad %magic, and skips the cells after a failed one: they would only repeat its error."""
+    """Says in a line what nbval does not see or says at length, and has the cells after a failed one skipped."""
     report = yield
     if type(item).__name__ != "IPyNbCell":
         return report
-    if call.when == "call" and report.passed and _usage_error(item):
-        report.outcome, report.longrepr = "failed", f"Cell {item.cell_num}: {_usage_error(item)}"
+    problem = _problem(item, call)
+    if problem:
+        report.outcome, report.longrepr = "failed", f"Cell {item.cell_num}: {problem}"
     if report.failed:
         item.parent.failed_cell = item.cell_num
     return report
@@ -33,9 +60,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
 def pytest_runtest_setup(item: pytest.Item) -> None:
     failed = getattr(item.parent, "failed_cell", None)
     if failed is not None:
-        pytest.skip(f"cell {failed} of this notebook failed")
+        pytest.skip(f"cell {failed} of this notebook failed")  # it would only repeat the error
 
 
-def _usage_error(item: pytest.Item) -> str:
-    texts = [output.get("text", "") for output in item.test_outputs or []]
+def _problem(item: pytest.Item, call: pytest.CallInfo) -> str:
+    """What is wrong with a cell that nbval takes for a good one, or why there is no kernel any more; else nothing."""
+    if call.excinfo is not None:
+        died = call.excinfo.errisinstance(KernelDied)
+        return "the kernel died, perhaps for want of memory; free some and run it again" if died else ""
+    texts = [output.get("text", "") for output in item.test_outputs or []] if call.when == "call" else []
     return next((text.strip() for text in texts if text.startswith("UsageError:")), "")
