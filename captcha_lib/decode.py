@@ -17,8 +17,11 @@ from scipy.special import expit, log_softmax, logit
 
 from captcha_lib.alphabet import BLANK, Alphabet
 from captcha_lib.config import InputError
+from captcha_lib.images import MIN_SIDE
 
 Prefix = tuple[int, ...]
+# Far more than captchas have. What a file of weights says is not trusted beyond, or it would be given any memory.
+MOST_CHARACTERS, MOST_HEIGHT, MOST_WIDTH = 2**13, 2**11, 2**14
 _HALF = np.log(0.5)
 
 
@@ -281,6 +284,22 @@ class Decoder:
 def scale_confidence(confidence: ArrayLike, temperature: float) -> np.ndarray:
     """Divides the log-odds of probabilities by the temperature (Guo et al., ICML 2017, section 4.2; two classes)."""
     return expit(logit(confidence) / temperature)
+
+
+def is_sound(alphabet: object, image_size: object, length: object, temperature: object) -> bool:
+    """Whether what a file of weights says of its `Decoder` and its pictures, (H, W) in px, can be true."""
+    return (
+        type(alphabet) is str
+        and 1 <= len(alphabet) == len(set(alphabet)) <= MOST_CHARACTERS
+        and alphabet.isprintable()
+        and type(image_size) in (tuple, list)
+        and [type(side) for side in image_size] == [int, int]
+        and MIN_SIDE <= image_size[0] <= MOST_HEIGHT
+        and MIN_SIDE <= image_size[1] <= MOST_WIDTH
+        and (length is None or (type(length) is int and length >= 1))
+        and type(temperature) is float
+        and 0 < temperature < np.inf
+    )
 
 
 def _span(char: str, steps: list[int], probs: np.ndarray) -> Span:

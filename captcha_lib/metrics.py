@@ -156,7 +156,7 @@ def risk_coverage(predictions: pd.DataFrame) -> pd.DataFrame:
     table = predictions.sort_values("confidence", ascending=False, kind="stable")
     wrong = (table["label"] != table["text"]).cumsum().to_numpy()
     n = np.arange(1, len(table) + 1)
-    curve = table[["confidence"]].assign(coverage=n / len(table), wrong=wrong, exact_rate=1 - wrong / n)
+    curve = table[["confidence"]].assign(coverage=n / len(table), wrong=wrong, exact_rate=(n - wrong) / n)
     return curve.groupby("confidence", sort=False).tail(1).reset_index(drop=True)
 
 

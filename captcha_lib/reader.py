@@ -1,8 +1,10 @@
 """The whole inference path: weights file -> `Reader` -> pictures -> readings; and the way to ONNX."""
 
 import copy
+import io
 import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +14,16 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.decode import Decoder, Reading
+from captcha_lib.decode import Decoder, Reading, is_sound
 from captcha_lib.files import progress, replacing
-from captcha_lib.model import CRNN
+from captcha_lib.model import CRNN, time_steps
 
 if TYPE_CHECKING:
     import onnx
 
 FORMAT = "captcha_lib weights 2"
 KEYS = {"format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"}
+MOST_BYTES, MOST_FEATURES = 2**26, 512  # of a file that is read; of a layer. Far more than the networks here have
 
 
 @dataclass(frozen=True)
@@ -72,44 +75,92 @@ class Reader(Decoder):
             "channels": list(self.model.channels),
             "hidden": self.model.hidden,
         }
+        buffer = io.BytesIO()  # torch's own writing to a file does not say that a disk is full
+        torch.save(weights, buffer)
         with replacing(path) as part:
-            torch.save(weights, part)
+            part.write_bytes(buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> "Reader":
         """Reads a weights file; code in it is never run.
 
         Raises:
-            InputError: no such file, no weights file, or one that carries code.
+            InputError: no such file, no weights of this project, damaged ones, or a file that carries code.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on pickles, which the next lines refuse
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-        except IsADirectoryError:
-            raise InputError(f"weights {path}: this is a folder; name a file") from None
-        except FileNotFoundError:
-            raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
-        except pickle.UnpicklingError:
-            raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
-        except Exception as error:  # damaged bytes fail in many ways
-            kind = type(error).__name__
-            raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None
-        if (
-            not isinstance(weights, dict)
-            or set(weights) != KEYS
-            or weights["format"] != FORMAT
-            or type(weights["length"]) not in (int, type(None))
-            or not (type(weights["temperature"]) is float and weights["temperature"] > 0)
-        ):
+        weights = _unpacked(path)
+        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
             raise InputError(f"weights {path}: these are no weights of this project; train some with the train command")
-        try:
-            alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
-            model = CRNN(alphabet.num_classes, height, tuple(weights["channels"]), weights["hidden"])
-            model.load_state_dict(weights["state"])
-        except (RuntimeError, TypeError, ValueError, AttributeError):
-            raise InputError(f"weights {path}: the parts do not fit together; copy or train it again") from None
+        model = _build(weights)
+        if model is None:
+            raise InputError(f"weights {path}: the parts do not fit together; copy or train it again")
+        alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
         return cls(model.eval().to(device), alphabet, (height, width), weights["length"], weights["temperature"])
+
+
+def _unpacked(path: Path) -> object:
+    """What torch finds in a file, without running code; raises InputError."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        if not path.is_file():  # nor a pipe or a device, which may have no end
+            raise FileNotFoundError
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on archives of other kinds, which the next lines refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except IsADirectoryError:
+        raise InputError(f"weights {path}: this is a folder; name a file") from None
+    except FileNotFoundError:
+        raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
+    except pickle.UnpicklingError:
+        raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
+    except Exception as error:  # damaged bytes fail in many ways
+        kind = type(error).__name__
+        raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None
+
+
+def _check_archive(path: Path) -> None:
+    """Raises BadZipFile unless this is a zip such as torch.save writes: nothing is compressed, every checksum is right.
+
+    torch itself checks no sums, and it would unpack a small file to any size.
+    """
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise zipfile.BadZipFile
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if compressed or sum(entry.file_size for entry in entries) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile
+
+
+def _build(weights: dict) -> CRNN | None:
+    """The network of a weights file, or None where the file contradicts itself."""
+    size, length, channels, hidden = (weights[name] for name in ("image_size", "length", "channels", "hidden"))
+    if not is_sound(weights["alphabet"], size, length, weights["temperature"]) or (length or 0) > time_steps(size[1]):
+        return None
+    if type(channels) is not list or len(channels) != 3:
+        return None
+    if any(type(n) is not int or not 1 <= n <= MOST_FEATURES for n in [*channels, hidden]) or hidden % 2:
+        return None
+    model = CRNN(len(weights["alphabet"]) + 1, size[0], tuple(channels), hidden)
+    own, state = model.state_dict(), weights["state"]
+    if not isinstance(state, dict) or set(state) != set(own):
+        return None
+    if not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
+        return None
+    model.load_state_dict(state)
+    return model
+
+
+def _is_like(thing: object, tensor: torch.Tensor) -> bool:
+    """Whether it is a tensor of the same kind, type and shape, and all numbers."""
+    return (
+        type(thing) is torch.Tensor
+        and (thing.device, thing.layout, thing.dtype) == (tensor.device, tensor.layout, tensor.dtype)
+        and thing.shape == tensor.shape
+        and bool(thing.isfinite().all())
+    )
 
 
 def round_weights(model: CRNN) -> None:

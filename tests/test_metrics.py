@@ -85,6 +85,27 @@ def test_score_keeps_its_laws(rows):
     assert (scores["cer"] == 0) == (scores["exact"] == len(rows))
 
 
+def edits(label: str, text: str) -> int:
+    """Levenshtein's distance, by its definition."""
+    row = list(range(len(text) + 1))
+    for i, said in enumerate(label, 1):
+        row, above = [i], row
+        for j, read in enumerate(text, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (said != read)))
+    return row[-1]
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=8)), min_size=1, max_size=6))
+def test_score_counts_the_characters_of_any_script(rows):
+    scores, characters = score(table(*rows)), sum(len(label) for label, _ in rows)
+    wrong = sum(edits(label, text) for label, text in rows)
+    assert scores["cer"] == pytest.approx(wrong / characters)
+    assert scores["substitutions"] + scores["deletions"] + scores["insertions"] == wrong
+    assert (scores["n"], scores["characters"]) == (len(rows), characters)
+    assert scores["exact"] == sum(label == text for label, text in rows) <= scores["n"]
+    assert 0 <= scores["exact_low"] <= scores["exact_rate"] <= scores["exact_high"] <= 1
+
+
 @given(st.lists(words, min_size=1, max_size=8))
 @many
 def test_perfect_readings(labels):
@@ -232,3 +253,13 @@ def test_coverage_at():
     predictions = guesses([0.9, 0.8, 0.7, 0.6], [True, True, False, True])
     assert coverage_at(predictions, 1.0) == 0.5
     assert coverage_at(predictions, 0.75) == 1.0
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.booleans()), min_size=1, max_size=20))
+def test_risk_coverage_withholds_more_and_more(rows):
+    curve = risk_coverage(guesses(*map(list, zip(*rows, strict=True))))
+    assert curve["confidence"].tolist() == sorted({confidence for confidence, _ in rows}, reverse=True)
+    assert curve["coverage"].is_monotonic_increasing
+    assert curve["wrong"].is_monotonic_increasing
+    assert curve.iloc[-1].tolist()[1:] == [1, sum(not right for _, right in rows), sum(r for _, r in rows) / len(rows)]
+    assert coverage_at(guesses(*map(list, zip(*rows, strict=True))), 0.0) == 1

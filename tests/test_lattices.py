@@ -1,0 +1,370 @@
+"""Every decoder on lattices of any kind: against a sum over all paths where that can be had, by its laws elsewhere."""
+
+import itertools
+import math
+import string
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.decode import (
+    Decoder,
+    Reading,
+    align,
+    alternatives,
+    collapse,
+    decode_beam,
+    decode_greedy,
+    decode_length,
+    length_log_probability,
+    log_probabilities,
+    restrict,
+    spell,
+    text_log_probability,
+)
+
+CHARACTERS = string.ascii_letters + string.digits
+WIDE = 10_000  # more prefixes than a small lattice has
+SMALL = [(steps, classes) for steps in range(1, 13) for classes in range(2, 61) if classes**steps <= 5000]
+LONGEST = 6  # characters, where a search goes through every shorter length, too
+
+
+def lattice(seed: int, shape: tuple[int, int], kind: str, scale: float, holes: float) -> np.ndarray:
+    """Logits (T, K) float32; a share `holes` of them is -inf, but never a whole time step."""
+    rng = np.random.default_rng(seed)
+    logits = {
+        "noise": lambda: rng.normal(size=shape) * scale,
+        "ties": lambda: rng.integers(-1, 2, shape) * scale,
+        "equal": lambda: np.full(shape, scale),
+        "alike": lambda: np.tile(rng.normal(size=shape[1]) * scale, (shape[0], 1)),
+        "sure": lambda: rng.permuted(np.eye(*shape, dtype=float), axis=1) * 200 * scale + rng.normal(size=shape),
+    }[kind]()
+    kept = rng.random(shape) >= holes
+    kept[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = True
+    return np.where(kept, logits, -np.inf).astype(np.float32)
+
+
+def lattices(shapes: st.SearchStrategy) -> st.SearchStrategy:
+    kinds = st.sampled_from(["noise", "ties", "equal", "alike", "sure"])
+    holes = st.sampled_from([0.0, 0.0, 0.2, 0.7])
+    return st.builds(lattice, st.integers(0, 10**6), shapes, kinds, st.floats(0.1, 9), holes)
+
+
+small = lattices(st.sampled_from(SMALL))
+any_size = lattices(st.tuples(st.integers(1, 60), st.integers(2, 60)))
+
+
+def alphabet_of(logits: np.ndarray) -> Alphabet:
+    return Alphabet(CHARACTERS[: logits.shape[-1] - 1])
+
+
+def ids_of(text: str, logits: np.ndarray) -> tuple[int, ...]:
+    return tuple(alphabet_of(logits).encode(text).tolist())
+
+
+def log_probability(text: str, logits: np.ndarray) -> float:
+    return float(text_log_probability(log_probabilities(logits[None]), [ids_of(text, logits)])[0])
+
+
+def brute_force(logits: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """Every text that the lattice (T, K) can spell: its log-probability, and that of its likeliest path."""
+    steps, classes = logits.shape
+    log_probs = logits.astype(np.float64) - logsumexp(logits.astype(np.float64), axis=-1, keepdims=True)
+    paths = np.indices((classes,) * steps).reshape(steps, -1)  # (T, K**T)
+    chances = log_probs[np.arange(steps)[:, None], paths].sum(0)
+    possible = chances > -np.inf
+    spelt = defaultdict(list)
+    for path, chance in zip(paths.T[possible].tolist(), chances[possible].tolist(), strict=True):
+        spelt["".join(CHARACTERS[k - 1] for k, _ in itertools.groupby(path) if k)].append(chance)
+    return {text: total(of_text) for text, of_text in spelt.items()}, {text: max(all_) for text, all_ in spelt.items()}
+
+
+def total(log_p: list[float]) -> float:
+    """The log of a sum of probabilities; -inf for none."""
+    return float(logsumexp(log_p)) if log_p else -math.inf
+
+
+def close(log_p: object) -> object:
+    return pytest.approx(log_p, rel=1e-9, abs=1e-9)
+
+
+def can_be_spelt(logits: np.ndarray, longest: int) -> set[int]:
+    """The numbers of characters, up to `longest`, of which some path has a probability above 0."""
+    states = {(0, 0)}  # how many characters, and the class of the path's end
+    for frame in logits:
+        possible = np.flatnonzero(frame > -np.inf).tolist()
+        states = {(n + (k not in (0, before)), k) for n, before in states for k in possible}
+        states = {(n, k) for n, k in states if n <= longest}
+    return {n for n, _ in states}
+
+
+def refused(call: Callable, *given) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def is_share(reading: Reading) -> bool:
+    return 0 <= reading.confidence <= 1
+
+
+# Against all the paths
+
+
+@given(small)
+def test_every_text_has_the_probability_of_its_paths(logits):
+    texts, _ = brute_force(logits)
+    ids = [ids_of(text, logits) for text in texts]
+    log_probs = np.broadcast_to(log_probabilities(logits), (len(ids), *logits.shape))
+    assert text_log_probability(log_probs, ids).tolist() == close(list(texts.values()))
+    assert total(list(texts.values())) == close(0)
+
+
+@given(small)
+def test_the_texts_of_each_length_have_the_probability_of_their_paths(logits):
+    texts, _ = brute_force(logits)
+    found = [float(length_log_probability(logits[None], n)[0]) for n in range(len(logits) + 2)]
+    assert found == close([total([p for text, p in texts.items() if len(text) == n]) for n in range(len(logits) + 2)])
+    assert total(found) == close(0)
+
+
+@given(small)
+def test_without_a_length_the_likeliest_text_is_found(logits):
+    texts, _ = brute_force(logits)
+    alphabet = alphabet_of(logits)
+    (greedy,), (best,) = decode_greedy(logits[None], alphabet), decode_beam(logits[None], alphabet, WIDE)
+    assert greedy.confidence == pytest.approx(math.exp(texts[greedy.text]))
+    assert best.confidence == pytest.approx(math.exp(max(texts.values())))
+    assert texts[best.text] == close(max(texts.values()))
+
+
+@given(small)
+def test_with_a_length_the_likeliest_text_of_that_length_is_found(logits):
+    texts, paths = brute_force(logits)
+    alphabet = alphabet_of(logits)
+    for length in range(1, len(logits) + 1):
+        of_length = {text: p for text, p in texts.items() if len(text) == length}
+        if not of_length:
+            for decode in decode_length, spell:
+                assert f"length {length}" in refused(decode, logits[None], alphabet, length)
+            assert f"length {length}" in refused(alternatives, logits, alphabet, length)
+            continue
+        everything, best = total(list(of_length.values())), max(of_length.values())
+        (reading,) = decode_length(logits[None], alphabet, length, WIDE)
+        assert of_length[reading.text] == close(best)
+        assert reading.confidence == pytest.approx(math.exp(best - everything))
+        (text,) = spell(logits[None], alphabet, length)
+        assert paths[text] == close(max(paths[text] for text in of_length))
+        found = {one.text: one.confidence for one in alternatives(logits, alphabet, length, WIDE)}
+        shares = {text: math.exp(p - everything) for text, p in of_length.items()}
+        assert found == pytest.approx({text: share for text, share in shares.items() if share > 0})
+
+
+@given(small, st.data())
+def test_an_alignment_is_the_likeliest_path_of_its_text(logits, data):
+    texts, paths = brute_force(logits)
+    text = data.draw(st.sampled_from(sorted(texts)))
+    log_probs = log_probabilities(logits)
+    path = np.zeros(len(logits), int)
+    for span in align(logits, text, alphabet_of(logits)):
+        path[span.first : span.last + 1] = ids_of(span.character, logits)
+    assert collapse(path.tolist()) == ids_of(text, logits)
+    assert log_probs[np.arange(len(path)), path].sum() == close(paths[text])
+
+
+# Lattices of any size
+
+
+@given(any_size)
+def test_best_path_decoding_spells_the_best_path(logits):
+    alphabet = alphabet_of(logits)
+    (reading,) = decode_greedy(logits[None], alphabet)
+    assert ids_of(reading.text, logits) == collapse(logits.argmax(-1).tolist())
+    assert spell(logits[None], alphabet) == [reading.text]
+    assert is_share(reading)
+
+
+@given(any_size)
+@settings(max_examples=30)
+def test_a_beam_is_never_less_likely_than_the_best_path(logits):
+    (greedy,), (best,) = (decode(logits[None], alphabet_of(logits)) for decode in (decode_greedy, decode_beam))
+    assert is_share(best)
+    assert best.confidence >= greedy.confidence * (1 - 1e-12)
+
+
+@given(any_size, st.integers(1, LONGEST))
+def test_a_length_is_kept_wherever_it_can_be(logits, length):
+    alphabet = alphabet_of(logits)
+    if length not in can_be_spelt(logits, LONGEST):
+        for decode in decode_length, spell:
+            assert f"length {length}" in refused(decode, logits[None], alphabet, length)
+        return
+    (reading,), (text,) = (decode(logits[None], alphabet, length) for decode in (decode_length, spell))
+    assert len(reading.text) == len(text) == length
+    assert is_share(reading)
+    by_path = log_probability(text, logits)
+    assert -np.inf < by_path <= log_probability(reading.text, logits) + 1e-9
+
+
+@given(any_size)
+def test_the_quick_way_keeps_every_length_that_can_be_kept(logits):
+    steps = len(logits)
+    for length in {1, steps // 2 + 1, steps}:
+        if length in can_be_spelt(logits, length):
+            (text,) = spell(logits[None], alphabet_of(logits), length)
+            assert len(text) == length
+            assert log_probability(text, logits) > -np.inf
+
+
+@given(any_size, st.integers(0, LONGEST))
+def test_alternatives_are_different_texts_that_share_at_most_everything(logits, length):
+    if length and length not in can_be_spelt(logits, LONGEST):
+        return
+    alphabet = alphabet_of(logits)
+    found = alternatives(logits, alphabet, length)
+    assert len({one.text for one in found}) == len(found) <= 8
+    assert all(is_share(one) and length in (0, len(one.text)) for one in found)
+    assert math.fsum(one.confidence for one in found) <= 1 + 1e-9
+    (best,) = decode_length(logits[None], alphabet, length) if length else decode_beam(logits[None], alphabet, 8)
+    assert found[0].confidence == pytest.approx(best.confidence)
+
+
+@given(any_size, st.data())
+def test_an_alignment_goes_from_left_to_right(logits, data):
+    alphabet = alphabet_of(logits)
+    (text,) = spell(logits[None], alphabet)
+    if data.draw(st.booleans()):
+        text = data.draw(st.text(alphabet.characters, max_size=len(logits)))
+    if log_probability(text, logits) == -np.inf:
+        assert f"text {text!r}" in refused(align, logits, text, alphabet)
+        return
+    spans = align(logits, text, alphabet)
+    assert "".join(span.character for span in spans) == text
+    assert all(0 <= span.first <= span.last < len(logits) and 0 <= span.probability <= 1 for span in spans)
+    assert all(one.last < two.first for one, two in itertools.pairwise(spans))
+
+
+@given(any_size, st.data())
+def test_only_allowed_characters_are_read(logits, data):
+    alphabet = alphabet_of(logits)
+    logits[:, 0] = np.maximum(logits[:, 0], 0)  # the blank is possible, or an allowed text might not be
+    allowed = "".join(data.draw(st.sets(st.sampled_from(alphabet.characters), min_size=1)))
+    restricted = restrict(logits, alphabet, allowed)[None]
+    texts = [*spell(restricted, alphabet), *(reading.text for reading in decode_greedy(restricted, alphabet))]
+    texts += [reading.text for reading in decode_beam(restricted, alphabet, 4)]
+    if 2 in can_be_spelt(restricted[0], 2):
+        texts += [*spell(restricted, alphabet, 2), decode_length(restricted, alphabet, 2, 4)[0].text]
+    assert set("".join(texts)) <= set(allowed)
+
+
+@given(st.tuples(st.integers(2, 30), st.integers(2, 60)), st.data())
+@settings(max_examples=30)
+def test_pictures_are_decoded_alike_alone_and_in_a_batch(shape, data):
+    batch = np.stack([data.draw(lattices(st.just(shape))) for _ in range(3)])
+    alphabet = alphabet_of(batch)
+    lengths = set.intersection(*(can_be_spelt(one, 3) for one in batch)) - {0}
+    decoders = [decode_greedy, decode_beam, *(lambda *given, n=n: decode_length(*given, n) for n in lengths)]
+    for decode in decoders:
+        together, alone = decode(batch, alphabet), [decode(one[None], alphabet)[0] for one in batch]
+        assert [r.text for r in together] == [r.text for r in alone]
+        assert [r.confidence for r in together] == pytest.approx([r.confidence for r in alone])
+    for n in {0} | lengths:
+        assert spell(batch, alphabet, n) == [spell(one[None], alphabet, n)[0] for one in batch]
+
+
+@given(any_size, st.floats(1e-3, 1e3), st.integers(0, 3))
+def test_a_reader_says_the_same_with_calibrated_confidences(logits, temperature, length):
+    @dataclass(frozen=True)
+    class Reader(Decoder):
+        alphabet: Alphabet
+        length: int | None
+        temperature: float
+
+    if length and length not in can_be_spelt(logits, 3):
+        return
+    alphabet = alphabet_of(logits)
+    reader = Reader(alphabet, length or None, temperature)
+    (said,) = reader.decode(logits[None])
+    (meant,) = decode_length(logits[None], alphabet, length) if length else decode_greedy(logits[None], alphabet)
+    assert said.text == meant.text
+    assert is_share(said)
+    assert (said.confidence - 0.5) * (meant.confidence - 0.5) >= 0
+    assert reader.spell(logits[None]) == spell(logits[None], alphabet, length)
+
+
+# What is no lattice
+
+DECODERS = {
+    "greedy": decode_greedy,
+    "beam": decode_beam,
+    "length": lambda logits, alphabet: decode_length(logits, alphabet, 1),
+    "spell": spell,
+    "spell a length": lambda logits, alphabet: spell(logits, alphabet, 1),
+    "restrict": lambda logits, alphabet: restrict(logits, alphabet, alphabet.characters[:1]),
+    "alternatives": lambda logits, alphabet: alternatives(logits[-1], alphabet, 1),
+    "align": lambda logits, alphabet: align(logits[-1], "a", alphabet),
+    "probabilities": lambda logits, alphabet: log_probabilities(logits),
+    "length's probability": lambda logits, alphabet: length_log_probability(logits, 1),
+}
+
+
+@given(any_size, st.sampled_from([np.nan, np.inf]), st.data())
+def test_what_is_no_number_is_refused(logits, what, data):
+    step = data.draw(st.integers(0, len(logits) - 1))
+    logits[step, data.draw(st.integers(0, logits.shape[1] - 1))] = what
+    for decode in DECODERS.values():
+        assert f"time step {step}" in refused(decode, np.stack([np.zeros_like(logits), logits]), alphabet_of(logits))
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_time_step_without_any_class_is_refused(decode):
+    logits = np.zeros((2, 5, 4), np.float32)
+    logits[1, 3] = -np.inf
+    assert "time step 3" in refused(DECODERS[decode], logits, Alphabet("abc"))
+
+
+def test_the_refusal_names_the_picture():
+    logits = np.zeros((3, 5, 4))
+    logits[2, 1, 0] = np.nan
+    assert "time step 1 of picture 2 holds NaN" in refused(spell, logits, Alphabet("abc"))
+    assert "scores: time step 1 holds NaN" in refused(align, logits[2], "a", Alphabet("abc"))
+
+
+@given(st.integers(1, 60), st.integers(2, 60))
+def test_no_pictures_no_readings(steps, classes):
+    nothing = np.zeros((0, steps, classes), np.float32)
+    alphabet = alphabet_of(nothing)
+    for decode in (decode_greedy, decode_beam, DECODERS["length"], spell, DECODERS["spell a length"]):
+        assert decode(nothing, alphabet) == []
+    assert length_log_probability(nothing, 1).shape == (0,)
+    assert restrict(nothing, alphabet, "a").shape == nothing.shape
+
+
+def test_differences_too_large_for_a_double_are_no_end_of_a_text():
+    """The blank is e^5000 times as likely as any character, and so "ab" has a probability that no double holds."""
+    logits = np.zeros((4, 3))
+    logits[:, 0], logits[1, 1], logits[3, 2] = 5000, 2000, 1000
+    alphabet = Alphabet("ab")
+    (reading,) = decode_length(logits[None], alphabet, 2)
+    assert (reading.text, reading.confidence) == ("ab", pytest.approx(1))
+    assert alternatives(logits, alphabet, 2)[0] == reading
+    assert float(length_log_probability(logits[None], 2)[0]) == pytest.approx(-3000 - 4000)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_beam_does_not_lose_the_best_path(length):
+    """On noise, prefixes of one length all look better than the one that is to win, until its last step."""
+    for seed in range(10):
+        logits = lattice(seed, (25, 20), "noise", 3.0, 0.0)
+        (by_path,) = spell(logits[None], alphabet_of(logits), length)
+        (reading,) = decode_length(logits[None], alphabet_of(logits), length)
+        assert log_probability(reading.text, logits) >= log_probability(by_path, logits) - 1e-9
