@@ -20,8 +20,7 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import ROOT, RUN_DIR
 from captcha_lib.data import Captchas, concatenate, load_data
 from captcha_lib.files import write_csv
-from captcha_lib.general import choose_start
-from captcha_lib.plan import plan
+from captcha_lib.general import prepare
 from captcha_lib.results import machine, write_json
 from captcha_lib.sample import write_samples
 from captcha_lib.train import run
@@ -78,16 +77,14 @@ def main() -> int:
 def learn(name: str, captchas: Captchas, subsets: list[str], seed: int, options: argparse.Namespace) -> dict:
     """One training as `train` does it; a row with its figures."""
     split = replace(captchas, manifest=captchas.manifest.assign(subset=subsets))
-    images = len(split.subset("train"))
     alphabet = Alphabet.of(captchas.labels)
-    start, _ = choose_start(None, alphabet, captchas.images.shape[2], images)
-    config = replace(plan(images, started=start is not None), seed=seed)
+    config, start, _ = prepare(split, alphabet, seed)
     out = options.out / f"{name.replace(' ', '-')}-seed-{seed}"
     _, history, predictions = run(split, alphabet, config, out, start=start, report=str)
     test = split.subset("test")
     row = {
         "set": name,
-        "train": images,
+        "train": len(split.subset("train")),
         "val": len(split.subset("val")),
         "seed": seed,
         "exact": int((predictions["text"] == predictions["label"]).sum()),

@@ -175,11 +175,10 @@ def train(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace, device: str) -> None:
     from captcha_lib.alphabet import Alphabet
-    from captcha_lib.general import choose_start
+    from captcha_lib.general import prepare
     from captcha_lib.metrics import describe, score
     from captcha_lib.plan import ENOUGH, plan_table, show
     from captcha_lib.share import leader_first, sole_run
-    from captcha_lib.split import is_official
     from captcha_lib.train import run
 
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
@@ -187,9 +186,8 @@ def _train(options: argparse.Namespace, device: str) -> None:
         captchas = load_split(options, alphabet, options.size)
     alphabet = alphabet or Alphabet.of(captchas.labels)
     images = len(captchas.subset("train"))
-    choice = options.start or ("none" if is_official(captchas) else None)
-    start, said = choose_start(choice, alphabet, captchas.images.shape[2], images)
-    config, stream = _planned(options, images, start is not None), None
+    config, start, said = prepare(captchas, alphabet, options.seed or 0, options.start)
+    config, stream = replace(config, **_chosen(options)), None
     if options.n:
         config, stream = _stream(options, captchas, config)
         captchas = replace(captchas, notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
@@ -209,22 +207,22 @@ def _train(options: argparse.Namespace, device: str) -> None:
             _report_curve(options, captchas, reader, start)
 
 
-def _planned(options: argparse.Namespace, images: int, started: bool) -> Config:
-    """The hyperparameters that suit the number of training images, but for those that the options name."""
-    from captcha_lib.plan import plan
-
+def _chosen(options: argparse.Namespace) -> dict:
+    """The hyperparameters that the options name."""
     chosen = {"epochs": options.epochs, "augment_strength": options.warps}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    return replace(plan(images, started), seed=options.seed or 0, **chosen)
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _report_curve(options: argparse.Namespace, captchas, reader, start) -> None:
     from captcha_lib.expect import describe, learning_curve
+    from captcha_lib.plan import plan
     from captcha_lib.plots import plot_growth
 
     report("what would more images bring? training on a quarter and a half of them")
-    started = start is not None
-    table = learning_curve(captchas, reader.alphabet, lambda n: _planned(options, n, started), reader, start)
+    chosen = _chosen(options) | {"seed": options.seed or 0}
+    table = learning_curve(
+        captchas, reader.alphabet, lambda n: replace(plan(n, start is not None), **chosen), reader, start
+    )
     write_csv(options.out / "learning_curve.csv", table)
     with replacing(options.out / "learning_curve.png") as part:
         plot_growth(table).savefig(part, dpi=150)
@@ -246,10 +244,9 @@ def _stream(options: argparse.Namespace, captchas, config: Config):
 
 def bench(options: argparse.Namespace) -> None:
     from captcha_lib.alphabet import Alphabet
-    from captcha_lib.general import choose_start
-    from captcha_lib.plan import plan
+    from captcha_lib.general import prepare
     from captcha_lib.results import seeds_table
-    from captcha_lib.split import is_official, split_captchas
+    from captcha_lib.split import split_captchas
     from captcha_lib.train import run
 
     device = prepare_machine(options)
@@ -259,10 +256,7 @@ def bench(options: argparse.Namespace) -> None:
     for seed, folder in enumerate(folders):
         of_seed = split_captchas(captchas, None if options.own_splits else "official", seed)
         report(f"seed {seed}. {of_seed.summary()}")
-        images = len(of_seed.subset("train"))
-        choice = "none" if is_official(captchas) else None
-        start, _ = choose_start(choice, alphabet, captchas.images.shape[2], images)
-        config = replace(plan(images, start is not None), seed=seed)
+        config, start, _ = prepare(of_seed, alphabet, seed)
         run(of_seed, alphabet, config, folder, resume=True, device=device, report=report, start=start)
     table = seeds_table(folders)
     write_csv(options.out / "seeds.csv", table)

@@ -6,6 +6,7 @@ same thing is written again, so nothing stays behind once the run has been gone 
 
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ try:
     import fcntl
 except ImportError:  # on Windows, where nobody is kept out of a folder
     fcntl = None
+
+# Its own lock spans processes, and says on stderr that it leaks when one of them is killed.
+tqdm.set_lock(threading.RLock())
 
 if TYPE_CHECKING:  # the commands' --help imports this module and is not to wait for pandas
     import pandas as pd

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import REFERENCE_DIR, Config, InputError
+from captcha_lib.data import Captchas
 from captcha_lib.feed import Stream
 from captcha_lib.images import HEIGHTS
-from captcha_lib.plan import MANY
+from captcha_lib.plan import MANY, plan
 from captcha_lib.reader import Reader
+from captcha_lib.split import is_official
 from captcha_lib.style import Style, free_fonts, matplotlib_fonts
 from captcha_lib.train import fit
 
@@ -53,6 +55,19 @@ def learn_general(
     stream = Stream(config.per_epoch, general_style(), config.seed)
     reader, _ = fit(stream, None, Alphabet(CHARACTERS), config, checkpoint, resume, report=report)
     return reader
+
+
+def prepare(
+    captchas: Captchas, alphabet: Alphabet, seed: int = 0, choice: str | None = None
+) -> tuple[Config, Reader | None, str]:
+    """What a training on a split data set begins with: its hyperparameters, and its start as `choose_start` gives it.
+
+    The generated and the Kaggle images are learnt from scratch unless `choice` says otherwise.
+    """
+    images = len(captchas.subset("train"))
+    choice = choice or ("none" if is_official(captchas) else None)
+    start, said = choose_start(choice, alphabet, captchas.images.shape[2], images)
+    return replace(plan(images, start is not None), seed=seed), start, said
 
 
 def choose_start(choice: str | None, alphabet: Alphabet, height: int, images: int) -> tuple[Reader | None, str]:

@@ -71,7 +71,7 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
     """
     if _is_linked_folder(path):
         raise InputError(f"{name}: it is a link to a folder; copy the folder there, or give it itself")
-    if isinstance(root, Path) and path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    if isinstance(root, Path) and path.is_symlink() and _leads_out(path, root):
         raise InputError(f"{name}: it is a link that leads out of the folder; copy the file there")
     try:
         if isinstance(path, Path) and not path.is_file() and path.exists():
@@ -169,6 +169,13 @@ def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _is_linked_folder(path: AnyPath) -> bool:
     return isinstance(path, Path) and path.is_symlink() and path.is_dir()
+
+
+def _leads_out(link: Path, root: Path) -> bool:
+    try:
+        return not link.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links in a circle, which cannot be opened either
+        return False
 
 
 def _reason(error: Exception) -> str:

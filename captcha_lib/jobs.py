@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ Figures = dict
 
 def run_in_processes(calls: Iterable, jobs: int) -> Iterable:
     """Runs calls made with `joblib.delayed`, so many at a time; yields their results as they come in."""
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_end_with_parent):
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow_parent):
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
 
 
@@ -75,8 +76,9 @@ def _run_jobs(out: Path, work: dict, identity: dict, jobs: int, report: Callable
     return found
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone: a run that was killed leaves nobody who still writes its results."""
+def _follow_parent() -> None:
+    """Leaves Ctrl-C to the parent, and ends with it: a run that was killed leaves nobody who still writes results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

@@ -67,6 +67,9 @@ def read_files(
         length, allowed: see `Decoder.decode`.
         journal: a file in which finished batches are kept. Those that are there already and whose files have not
             changed since are not read again; the caller removes it when all is done.
+
+    Raises:
+        OSError: the journal cannot be written.
     """
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     done = 0 if journal is None or not journal.exists() else _count_done(journal, batches)
@@ -166,8 +169,5 @@ def _count_done(journal: Path, batches: list[list[ImageFile]]) -> int:
 
 
 def _append(journal: Path, entry: dict) -> None:
-    try:
-        with journal.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry) + "\n")
-    except OSError as error:
-        raise InputError(f"{journal}: cannot be written ({error.strerror}); name another --out") from None
+    with journal.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(entry) + "\n")

@@ -70,7 +70,7 @@ def write_run(
 
 def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict:
     """What a run depended on: versions, processor, threads, precision, data, hyperparameters."""
-    return machine(device) | {
+    return machine(device, config.bfloat16) | {
         "seed": config.seed,
         "data": captchas.source,
         "images": len(captchas),
@@ -79,8 +79,8 @@ def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict
     }
 
 
-def machine(device: str = "cpu") -> dict:
-    """Where something was measured: versions, processor, threads, precision."""
+def machine(device: str = "cpu", bfloat16: bool = True) -> dict:
+    """Where something was measured: versions, processor, threads, precision; `bfloat16`: whether that may be used."""
     cpu = torch.cpu.get_capabilities()
     return {
         "python": platform.python_version(),
@@ -89,7 +89,7 @@ def machine(device: str = "cpu") -> dict:
         "processor": str(cpu.get("cpu_name", platform.processor())),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-        "precision": "bfloat16" if has_bfloat16(device) else "float32",
+        "precision": "bfloat16" if bfloat16 and has_bfloat16(device) else "float32",
     }
 
 

@@ -269,7 +269,8 @@ def _train_epoch(state: State, shared: nn.Module, feed: MemoryFeed | StreamFeed,
 
 def _step(state: State, shared: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:
     """Moves the weights by one batch; returns the sum of its CTC losses in nats."""
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=has_bfloat16(str(state.device))):
+    half = config.bfloat16 and has_bfloat16(str(state.device))
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
         logits = shared(batch.images)  # (B, T, K)
     ctc = ctc_loss(logits, batch.ids, batch.lengths)  # (B,)
     if warming_up:

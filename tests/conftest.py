@@ -12,7 +12,7 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.data import write_captchas
 from captcha_lib.generate import generate_captchas
 from captcha_lib.model import CRNN
-from captcha_lib.reader import Reader, round_weights
+from captcha_lib.reader import Reader, export_onnx, round_weights
 from captcha_lib.style import KAPTCHA
 
 os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
@@ -58,4 +58,12 @@ def weights(reader, tmp_path_factory) -> Path:
     """The weights file of `reader`, with no split.csv beside it."""
     path = tmp_path_factory.mktemp("weights") / "weight.pth"
     reader.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_weights(reader, tmp_path_factory) -> Path:
+    """The same network as ONNX."""
+    path = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
+    export_onnx(reader, path)
     return path

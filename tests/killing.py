@@ -3,6 +3,7 @@
 Commands run in processes forked off one that has imported everything, so that a start takes no second of imports.
 """
 
+import io
 import multiprocessing
 import os
 import resource
@@ -22,11 +23,19 @@ _CONTEXT.set_forkserver_preload(["tests.killing"])
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is killed: before its n-th step in the file system, after seconds, or when a file gets so long."""
+    """When a run is killed, or its disk is full.
+
+    Attributes:
+        step: before its n-th step in the file system.
+        seconds: after so many.
+        size: in the middle of the write that makes a file longer than so many bytes.
+        full: no kill; no file can be longer than so many bytes.
+    """
 
     step: int | None = None
     seconds: float | None = None
     size: int | None = None
+    full: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,29 +57,37 @@ class Outcome:
     seconds: float
 
 
-def run(words: list, folder: Path, moment: Moment | None = None) -> Outcome:
+def run(words: list, folder: Path, moment: Moment = Moment()) -> Outcome:
     """Runs a command; `folder` is the one whose steps count."""
     ours, theirs = _CONTEXT.Pipe(duplex=False)
-    said = folder.with_name(folder.name + ".said")
-    process = _CONTEXT.Process(target=_child, args=([str(w) for w in words], str(folder), moment, theirs, str(said)))
+    process = _CONTEXT.Process(target=_child, args=([str(word) for word in words], str(folder), moment, theirs))
     process.start()
     theirs.close()
-    began, opened = time.perf_counter(), []
+    began, told = time.perf_counter(), {"step": [], "open": [], "said": []}
     while True:
         try:
-            opened.append(ours.recv())
+            kind, text = ours.recv()
         except EOFError:
             break
+        told[kind].append(text)
     process.join()
-    names = [name for step, name in opened if step == "open"]
-    return Outcome(process.exitcode, len(opened), names, said.read_text(), time.perf_counter() - began)
+    steps, said = len(told["step"]) + len(told["open"]), "".join(told["said"])
+    return Outcome(process.exitcode, steps, told["open"], said, time.perf_counter() - began)
 
 
-def _child(words: list[str], folder: str, moment: Moment | None, pipe, said: str) -> None:
-    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
+class _Said(io.TextIOBase):
+    """An output that goes through a pipe, so that a full disk does not silence it."""
+
+    def __init__(self, pipe) -> None:
+        self.pipe = pipe
+
+    def write(self, text: str) -> int:
+        self.pipe.send(("said", text))
+        return len(text)
+
+
+def _child(words: list[str], folder: str, moment: Moment, pipe) -> None:
+    sys.stdout = sys.stderr = _Said(pipe)
     steps = 0
 
     def watch(event: str, arguments: tuple) -> None:
@@ -78,15 +95,19 @@ def _child(words: list[str], folder: str, moment: Moment | None, pipe, said: str
         if event not in CHANGES or not str(arguments[0]).startswith(folder):
             return
         steps += 1
-        if moment is not None and moment.step == steps:
+        if moment.step == steps:
             os.kill(os.getpid(), signal.SIGKILL)
-        pipe.send((event, str(arguments[0])))
+        pipe.send(("open" if event == "open" else "step", str(arguments[0])))
 
-    if moment is not None and moment.size is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # ends the process in the middle of a write, at this byte
+    if moment.size is not None:
+        signal.signal(
+            signal.SIGXFSZ, signal.SIG_DFL
+        )  # ends the process at this byte; Python ignores it, and write fails
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (moment.size, moment.size))
-    if moment is not None and moment.seconds is not None:
+    longest = moment.size or moment.full
+    if longest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest, longest))
+    if moment.seconds is not None:
         threading.Thread(target=_kill_after, args=(moment.seconds,), daemon=True).start()
     sys.addaudithook(watch)
     os._exit(main(words))

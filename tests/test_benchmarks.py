@@ -165,8 +165,7 @@ def test_a_share_is_held_out(held, counts):
 
 
 def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "plan", lambda images, started: TINY)
-    monkeypatch.setattr(own, "choose_start", lambda *words: (None, "at random"))
+    monkeypatch.setattr(own, "prepare", lambda *words: (TINY, None, "at random"))
     monkeypatch.setattr(own, "FRESH", 6)
     monkeypatch.setitem(own.SAMPLES, "4 digits", own.Sample(20, "0123", (2, 3)))
     words = ["--sets", "4 digits", "--seeds", "1", "--peers", "/nowhere/python", "--out", str(tmp_path)]

@@ -287,13 +287,6 @@ def test_a_share_that_is_none(share):
         run("predict", "x.png", "--min-confidence", share)
 
 
-@pytest.fixture(scope="module")
-def onnx_weights(weights, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
-    assert run("export", "--weights", weights, "--out", path) == 0
-    return path
-
-
 def test_predict_with_onnx_weights_reads_the_same(weights, onnx_weights, folder, capsys):
     shown = []
     for path in (weights, onnx_weights):

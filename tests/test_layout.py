@@ -11,9 +11,9 @@ import captcha_lib
 
 ORDER = [
     "config", "files", "alphabet", "images", "labels", "style", "glyphs", "generate", "sample", "data", "split",
-    "share", "feed", "augment", "model", "plan", "decode", "onnx_reader", "reader", "reading", "metrics", "plots",
-    "results", "train", "general", "jobs", "expect", "crossval", "audit", "sweep", "zero", "curve", "legibility",
-    "protect", "demo", "cli", "studies", "__main__",
+    "share", "feed", "augment", "model", "plan", "decode", "onnx_reader", "reader", "reading", "predict", "metrics",
+    "plots", "results", "train", "general", "jobs", "expect", "crossval", "audit", "sweep", "zero", "curve",
+    "legibility", "protect", "demo", "cli", "studies", "__main__",
 ]  # fmt: skip
 PACKAGE = Path(captcha_lib.__file__).parent
 

@@ -1,13 +1,10 @@
-"""The files around the package agree with each other: dependencies, and the README with the reference run."""
+"""The files around the package agree with each other: the README with the reference run, and the official splits."""
 
 import json
 import re
-import tomllib
 
 import pandas as pd
 import pytest
-import yaml
-from packaging.requirements import Requirement
 
 from benchmarks import train as bench_train
 from benchmarks.readers import READERS
@@ -20,46 +17,13 @@ from captcha_lib.metrics import wilson_interval
 from captcha_lib.reader import Reader
 from captcha_lib.results import read_table
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LISTED = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
-REQUIREMENTS = [Requirement(line) for lines in LISTED for line in lines if not line.startswith(PROJECT["name"])]
-
 
 def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
-
-
 def figures() -> dict:
     return json.loads((REFERENCE_DIR / "metrics.json").read_text(encoding="utf-8"))
-
-
-def test_every_dependency_has_a_tested_version_that_it_admits():
-    tested = pins()
-    assert {requirement.name for requirement in REQUIREMENTS} == set(tested)
-    for requirement in REQUIREMENTS:
-        assert requirement.specifier.contains(tested[requirement.name]), requirement.name
-
-
-def test_torch_and_torchvision_are_the_tested_pair():
-    assert (pins()["torch"], pins()["torchvision"]) == ("2.14.1", "0.29.1")
-
-
-def test_conda_environment_installs_the_project_with_the_tested_versions():
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    assert entries[-1]["pip"] == ["-c constraints.txt", "-e .[dev]"]
-    python = next(entry for entry in entries if str(entry).startswith("python="))
-    assert f">={python.split('=')[1]}" == PROJECT["requires-python"]
-
-
-def test_dockerfile_uses_the_constraints_and_an_admitted_python():
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert "-c constraints.txt" in dockerfile
-    assert f"FROM python:{PROJECT['requires-python'].removeprefix('>=')}-" in dockerfile
 
 
 @pytest.mark.parametrize("name", ["kaggle", "generated"])
