@@ -378,3 +378,23 @@ def test_readme_quotes_the_sets_of_others():
         cells.append(f"{rows['seconds'].median():.0f}")
         labels = f"{rows['train'].iloc[0] + rows['val'].iloc[0]:,}"
         assert f"| {name} | {labels} | {rows['n'].iloc[0]:,} | {len(rows)} | {' | '.join(cells)} |" in readme(), name
+
+
+# Threads and precision
+
+
+@pytest.mark.parametrize(("threads", "precision"), [(1, "bfloat16"), (1, "float32"), (2, "bfloat16"), (2, "float32")])
+def test_readme_quotes_other_threads_and_precisions(threads, precision):
+    table = pd.read_csv(REFERENCE_DIR / "same.csv")
+    rows = table[(table["threads"] == threads) & (table["precision"] == precision)]
+    assert table_row(f"{threads} | {precision}")[2:] == [
+        ", ".join(map(str, rows["exact"])),
+        f"{rows['seconds'].median():.1f}",
+    ]
+
+
+def test_other_threads_and_precisions_read_as_well_as_other_seeds():
+    table = pd.read_csv(REFERENCE_DIR / "same.csv")
+    seeds = pd.read_csv(REFERENCE_DIR / "seeds.csv")
+    means = table.groupby(["threads", "precision"])["exact"].mean()
+    assert means.max() - means.min() <= seeds["exact"].max() - seeds["exact"].min()
