@@ -18,7 +18,9 @@ from captcha_lib.__main__ import main
 
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")  # audit events of file systems
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.killing"])
+_USED = ("crossval", "generate", "predict", "reader", "results", "train", "__main__")
+# torch._dynamo: what an optimizer imports when it is first used
+_CONTEXT.set_forkserver_preload(["torch._dynamo", *(f"captcha_lib.{name}" for name in _USED)])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.files import new_folder, replacing, write_text
+from captcha_lib.files import new_folder, part_of, replacing, sole_writer, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -94,3 +94,84 @@ def test_others_may_read_what_is_written(tmp_path):
         pass
     assert (tmp_path / "text.txt").stat().st_mode & 0o777 == 0o666 & ~umask()
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o777 & ~umask()
+
+
+def test_what_a_killed_run_left_is_replaced(tmp_path):
+    left = part_of(tmp_path / "text.txt")
+    (left / "deeper").mkdir(parents=True)
+    (left / "text.txt").write_text("half")
+    (left / "deeper" / "file").touch()
+    write_text(tmp_path / "text.txt", "whole")
+    assert names(tmp_path) == ["text.txt"]
+    assert (tmp_path / "text.txt").read_text() == "whole"
+
+
+def test_a_link_in_place_of_the_temporary_folder_is_not_followed(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    part_of(tmp_path / "text.txt").symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match="a link stands where a temporary folder belongs"):
+        write_text(tmp_path / "text.txt", "new")
+    assert names(tmp_path / "precious") == ["file"]
+
+
+# One writer at a time
+
+
+def in_another_process(act) -> int:
+    """Runs something in a process forked off; its exit status, 1 if it raised InputError."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        except InputError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def claim(folder: Path) -> None:
+    with sole_writer(folder):
+        pass
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    with sole_writer(tmp_path / "out"):
+        assert in_another_process(lambda: claim(tmp_path / "out")) == 1
+        assert in_another_process(lambda: claim(tmp_path / "other")) == 0
+    assert in_another_process(lambda: claim(tmp_path / "out")) == 0
+    assert names(tmp_path / "out") == []
+
+
+def test_one_process_may_claim_a_folder_twice(tmp_path):
+    with sole_writer(tmp_path):
+        with sole_writer(tmp_path):
+            pass
+        assert in_another_process(lambda: claim(tmp_path)) == 1
+
+
+def test_a_claim_ends_with_an_error(tmp_path):
+    with pytest.raises(ValueError), sole_writer(tmp_path):
+        raise ValueError
+    assert in_another_process(lambda: claim(tmp_path)) == 0
+
+
+def test_a_process_that_was_forked_off_holds_no_claim(tmp_path):
+    """Such as one that draws captchas beside a training: it may outlive the training for seconds."""
+    ready, go = os.pipe()
+    with sole_writer(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.close(go)
+            os.read(ready, 1)  # waits until the other end is closed
+            os._exit(0)
+    assert in_another_process(lambda: claim(tmp_path)) == 0
+    os.close(go)
+    os.waitpid(child, 0)
+
+
+def test_a_file_has_one_writer(tmp_path):
+    with replacing(tmp_path / "text.txt") as part:
+        part.write_text("first")
+        assert in_another_process(lambda: write_text(tmp_path / "text.txt", "second")) == 1
+    assert (tmp_path / "text.txt").read_text() == "first"

@@ -48,3 +48,10 @@ def test_a_job_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         run_jobs(tmp_path / "jobs", broken, {}, jobs=1, report=str)
     assert not (tmp_path / "jobs" / "broken.json").exists()
+
+
+def test_damaged_figures_are_named(tmp_path):
+    run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {}, jobs=1, report=str)
+    (tmp_path / "jobs" / "job 1.json").write_text('{"identity": {')
+    with pytest.raises(InputError, match=r"job 1.json: it cannot be read .*; remove it and start again"):
+        run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {}, jobs=1, report=str)
