@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from captcha_lib.generate import generate_captchas
 from captcha_lib.model import CRNN
 from captcha_lib.reader import Reader, export_onnx, round_weights
 from captcha_lib.style import KAPTCHA
+
+# In the background a shell has Ctrl-C ignored, which the commands that tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
 torch.set_num_threads(1)
