@@ -271,10 +271,12 @@ def _subset_folder(file: str) -> str:
 
 
 def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
+    if not file.isprintable():  # no table could hold it and be read again
+        raise InputError(f"{file}: its name holds characters that cannot be seen; rename it")
     if not label:
         raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
     if not label.isprintable():
-        raise InputError(f"{file}: the label {label!r} holds characters that cannot be seen; rename it")
+        raise InputError(f"{file}: the label {label!r} holds characters that cannot be seen; correct it")
     if alphabet is not None:
         try:
             alphabet.encode(label)

@@ -22,6 +22,7 @@ from captcha_lib.config import ROOT, InputError
 from captcha_lib.data import load_data
 from captcha_lib.generate import generate_captchas
 from captcha_lib.images import decode_image, find_images, read_bytes
+from captcha_lib.labels import LabelRule
 from captcha_lib.split import split_captchas, write_layout
 
 COUNT = 5000
@@ -329,8 +330,12 @@ def test_a_look_alike_in_a_label_is_named(own_folder):
 
 
 @pytest.mark.parametrize("character", ["\n", "\u200b", "\u202e", "\x1b", "\udcff"])
-def test_what_cannot_be_seen_is_no_label(own_folder, character):
-    one = min(own_folder.iterdir())
-    one.rename(own_folder / f"ab{character}cd.png")
-    with pytest.raises(InputError, match="holds characters that cannot be seen"):
+def test_what_cannot_be_seen_is_no_name_and_no_label(own_folder, character):
+    one = min(own_folder.iterdir()).rename(own_folder / f"abcd_{character}.png")
+    with pytest.raises(InputError, match="its name holds characters that cannot be seen"):
+        load_data(str(own_folder), rule=LabelRule("(?s)([^_]+).*"))
+    one.rename(own_folder / "1.png")
+    rows = [f'{path.name},"{path.stem}{character}"' for path in own_folder.iterdir()]
+    (own_folder / "labels.csv").write_text("\n".join(["file,label", *rows]), errors="surrogateescape")
+    with pytest.raises(InputError, match=r"cannot be (seen|read)"):
         load_data(str(own_folder))
