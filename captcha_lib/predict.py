@@ -10,6 +10,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def read_files(
     done = 0 if journal is None or not journal.exists() else _count_done(journal, batches)
     if done:
         with journal.open(encoding="utf-8") as lines:
-            for line, _ in zip(lines, range(done), strict=False):
+            for line in islice(lines, done):
                 yield from json.loads(line)["rows"]
     for batch in progress(batches[done:]):
         stamps = [file.stamp() for file in batch]  # before reading: a change in between is seen the next time
@@ -160,12 +161,20 @@ def _count_done(journal: Path, batches: list[list[ImageFile]]) -> int:
     done = whole = 0
     with journal.open("rb") as lines:
         for line, batch in zip(lines, batches, strict=False):
-            if not line.endswith(b"\n") or json.loads(line)["stamps"] != [file.stamp() for file in batch]:
+            if _stamps(line) != [file.stamp() for file in batch]:
                 break
             done, whole = done + 1, whole + len(line)
     with journal.open("rb+") as lines:
         lines.truncate(whole)
     return done
+
+
+def _stamps(line: bytes) -> list | None:
+    """Those of a line of the journal; None if it is not whole."""
+    try:
+        return json.loads(line)["stamps"] if line.endswith(b"\n") else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _append(journal: Path, entry: dict) -> None:

@@ -45,6 +45,12 @@ def test_a_folder_of_bad_files_alone(files, reader):
     assert [row["text"] for row in read_files(files[3:4], reader)] == [None]
 
 
+@pytest.mark.parametrize("line", [b"\n", b"[]\n", b'{"rows": []}\n', b"\xff\n"])
+def test_a_damaged_journal_counts_for_nothing(files, reader, tmp_path, line):
+    (tmp_path / "journal").write_bytes(line)
+    assert list(read_files(files, reader, 0, None, tmp_path / "journal")) == list(read_files(files, reader, 0))
+
+
 @pytest.mark.parametrize("kept", range(6))
 def test_finished_batches_are_not_read_again(files, reader, tmp_path, kept):
     journal = tmp_path / "journal"
