@@ -32,7 +32,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def _content(path: Path) -> bytes:
     if path.name == "checkpoint.pth":  # holds the seconds of its epochs
         return b""
-    if path.name not in MEASURED or path.parent.name.startswith(".part-"):  # the latter may be half a file
+    if path.name not in MEASURED or any(name.startswith(".part-") for name in path.parts):  # half a file, maybe
         return path.read_bytes()
     figures = json.loads(path.read_bytes())
     del figures[MEASURED[path.name]]
