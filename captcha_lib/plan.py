@@ -67,7 +67,7 @@ def plan_table(captchas: Captchas, alphabet: Alphabet, config: Config, start: st
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(alphabet.characters)}: {alphabet.characters}", "the labels; --alphabet, --ignore-case"),
-        ("rare characters", rare, f"in fewer than {SEEN} images; add some, or correct the labels"),
+        ("rare characters", rare, f"in fewer than {SEEN} images; add some"),
         ("length", _lengths(lengths.min(), lengths.max()), "the labels"),
         ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
         ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),
