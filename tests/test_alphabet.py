@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captcha_lib.alphabet import BLANK, Alphabet
+from captcha_lib.alphabet import BLANK, Alphabet, named
 from captcha_lib.config import InputError
 
 characters = st.lists(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30, unique=True).map("".join)
@@ -74,3 +74,11 @@ def test_alphabet_of_labels_is_sorted():
 def test_errors(build, says):
     with pytest.raises(InputError, match=says):
         build()
+
+
+@pytest.mark.parametrize(
+    ("character", "said"),
+    [("a", "'a'"), ("\u0430", "'\u0430' (CYRILLIC SMALL LETTER A)"), ("\ue000", "(without a name)")],
+)
+def test_characters_that_may_look_like_others_are_named(character, said):
+    assert said in named(character)

@@ -78,6 +78,12 @@ def test_the_table_by_hand(table):
     assert table["epochs"] == "48 of 32 images"
 
 
+def test_a_look_alike_among_the_labels_is_told_by_its_name():
+    captchas = captchas_of(["ab", "ba", "aa", "b\u0430", "ab", "ba"])
+    table = plan_table(captchas, Alphabet.of(captchas.labels), plan(4), "at random").set_index("what")["value"]
+    assert table["rare characters"] == "'\u0430' (CYRILLIC SMALL LETTER A) in 1"
+
+
 def test_a_fixed_length_is_called_so():
     captchas = captchas_of(["ab", "ba", "aa", "bb"])
     table = plan_table(captchas, Alphabet("ab"), plan(2), "at random").set_index("what")["value"]
