@@ -75,10 +75,7 @@ class Reader(Decoder):
             "channels": list(self.model.channels),
             "hidden": self.model.hidden,
         }
-        buffer = io.BytesIO()  # torch's own writing to a file does not say that a disk is full
-        torch.save(weights, buffer)
-        with replacing(path) as part:
-            part.write_bytes(buffer.getvalue())
+        write_tensors(path, weights)
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> "Reader":
@@ -95,6 +92,14 @@ class Reader(Decoder):
             raise InputError(f"weights {path}: the parts do not fit together; copy or train it again")
         alphabet, (height, width) = Alphabet(weights["alphabet"]), weights["image_size"]
         return cls(model.eval().to(device), alphabet, (height, width), weights["length"], weights["temperature"])
+
+
+def write_tensors(path: Path, things: dict) -> None:
+    """Writes a whole file of tensors and plain values; raises InputError where it cannot be written."""
+    buffer = io.BytesIO()  # torch's own writing to a file does not say that a disk is full
+    torch.save(things, buffer)
+    with replacing(path) as part:
+        part.write_bytes(buffer.getvalue())
 
 
 def _unpacked(path: Path) -> object:

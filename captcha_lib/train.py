@@ -7,7 +7,6 @@ train one network, each on its share of every batch (see `share`).
 
 import copy
 import hashlib
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +26,10 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data import Captchas
 from captcha_lib.decode import spell
 from captcha_lib.feed import Batch, MemoryFeed, Stream, StreamFeed, open_feed
-from captcha_lib.files import replacing
 from captcha_lib.images import MIN_SIDE
 from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
-from captcha_lib.reader import Reader, round_weights
+from captcha_lib.reader import Reader, round_weights, write_tensors
 from captcha_lib.results import describe_epoch, write_run
 from captcha_lib.share import Share, sole_run
 
@@ -344,10 +342,7 @@ def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet,
 
 
 def _save_checkpoint(path: Path, state: State, identity: dict) -> None:
-    buffer = io.BytesIO()  # torch's own writing to a file does not say that a disk is full
-    torch.save({"identity": identity, "state": state.state_dict()}, buffer)
-    with replacing(path) as part:
-        part.write_bytes(buffer.getvalue())
+    write_tensors(path, {"identity": identity, "state": state.state_dict()})
 
 
 def _load_checkpoint(path: Path, state: State, identity: dict) -> None:
