@@ -1,60 +1,66 @@
-"""Reads five-character text captchas with a convolutional recurrent network and CTC.
+"""Reads text captchas with a convolutional recurrent network and CTC.
 
 The way of one captcha, and the function that does each step:
 
     a folder, a zip, Kaggle's archive or the generator
-      |  data.load_data          split.split_captchas says which image is for what
+      |  data.load.load_data     data.split.split_captchas says which image is for what
     images    (B, 1, H, W) uint8
-      |  feed.open_feed          batches: from memory, or from a stream of captchas drawn as they are needed
+      |  data.batches            from memory, or from a stream of captchas drawn as they are needed
       |  augment.augment         in training only
     images    (B, 1, H, W) uint8
       |  model.CRNN              convolutions -> columns -> BiLSTM -> linear
-    logits    (B, T, K)          in training, model.ctc_loss compares them with the labels: train.fit
+    logits    (B, T, K)          in training, model.ctc_loss compares them with the labels: training.fit
       |  decode.decode_length    or decode_greedy, decode_beam
     readings  text, confidence
       |  metrics.score
     exact match, CER
 
-`reading.read` takes a picture in any form and gives its text. `reader.Reader` is the part from images to readings;
-`onnx_reader.OnnxReader` does the same with ONNX Runtime, without torch. `crossval` and `audit` ask how far readings and
-labels can be believed; `zero` and `curve`, how many labels it takes; `protect`, what the maker of a captcha can do
-about it. `style.Style` says what generated captchas look like.
+`train` goes this way in one call; `read` goes from a picture in any form to its text, without torch.
 """
 
 from importlib import import_module
+from typing import Any
 
-_HOME = {
-    "Alphabet": "alphabet",
-    "CRNN": "model",
-    "Captchas": "data",
-    "Config": "config",
-    "InputError": "config",
-    "OnnxReader": "onnx_reader",
-    "Reader": "reader",
-    "Reading": "decode",
-    "Span": "decode",
-    "Stream": "feed",
-    "Style": "style",
-    "align": "decode",
-    "collapse": "decode",
-    "crossvalidate": "crossval",
-    "ctc_loss": "model",
-    "decode_beam": "decode",
-    "decode_greedy": "decode",
-    "decode_length": "decode",
-    "fit": "train",
-    "generate_captchas": "generate",
-    "load_data": "data",
-    "read": "reading",
-    "spell": "decode",
-    "split_captchas": "split",
-    "write_run": "results",
+__version__ = "0.2.0"
+
+# The public names, each imported when it is first used (PEP 562): reading does not wait for torch. See __init__.pyi.
+_HOMES = {
+    "alphabet": "Alphabet",
+    "config": "Config InputError",
+    "data.batches": "Stream StreamBlocks",
+    "data.captchas": "Captchas",
+    "data.load": "load_data",
+    "data.split": "split_captchas",
+    "decode": "Reading Span align collapse decode_beam decode_greedy decode_length spell",
+    "generator.draw": "generate_captchas",
+    "generator.style": "Style",
+    "metrics": "score",
+    "model": "CRNN ctc_loss",
+    "reading.base": "Reader",
+    "reading.onnx_reader": "OnnxReader",
+    "reading.read": "read",
+    "reading.torch_reader": "TorchReader",
+    "recipe": "Recipe recipe_for",
+    "run": "train",
+    "runs.results": "Result",
+    "training": "Session fit",
 }
-__all__ = list(_HOME)
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+__all__ = ["__version__", *_HOME_OF]
 
 
-def __getattr__(name: str):
-    """Imports a public name when it is first used (PEP 562), so that `--help` does not wait for torch."""
-    if name not in _HOME:
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith(__name__):
+            raise
+        from captcha_lib.config import missing_extra
+
+        raise missing_extra(str(error.name)) from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,20 +1,32 @@
-"""`Config`: the hyperparameters of a run; the folders of the project; the one kind of error that a user can mend."""
+"""`Config`: the hyperparameters of a run; the folders of the project; `InputError`, raised for every invalid input."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA_DIR = ROOT / "data"
-SPLITS_DIR = DATA_DIR / "splits"
-RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or ROOT / "output" / "run")
-# Drawn when they are first needed; beside the results where the project's own folder is read-only.
-GENERATED_DIR = (DATA_DIR if os.access(DATA_DIR, os.W_OK) else RUN_DIR) / "generated"
-REFERENCE_DIR = ROOT / "output" / "reference"
+_PACKAGE = Path(__file__).resolve().parent
+WEIGHTS_DIR = _PACKAGE / "weights"  # package data: reference weights, weights to start from, official splits
+SPLITS_DIR = WEIGHTS_DIR / "splits"
+# The checkout that the package lies in; None where it was installed from a wheel.
+CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks").is_dir() else None
+RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or (CHECKOUT / "output" / "run" if CHECKOUT else "output"))
+MIN_SIDE = 16  # px; smaller pictures are thumbnails, and the network halves them four times
+
+# The extra that brings an optional package; all others come with `train`.
+_EXTRAS = {
+    "captcha": "sample",
+    "gradio": "demo",
+    "kagglehub": "kaggle",
+    "onnx": "export",
+    "optuna": "dev",
+    "rapidocr": "legibility",
+    "sklearn": "notebooks",
+    "torchinfo": "notebooks",
+}
 
 
 class InputError(ValueError):
-    """Input that cannot be used. Its text is one line, whatever names it quotes: where, what is wrong, what to do."""
+    """Invalid input. Its message is one line, whatever names it quotes: where, what is wrong, what to do."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
@@ -61,10 +73,25 @@ class Config:
 
 
 def printable(text: str) -> str:
-    """The text with line ends, control characters and bytes that are no text as escapes."""
+    """The text with line ends, control characters and undecodable bytes as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def data_choice(choice: str | None = None) -> str:
     """The data in words: `choice`, else the environment's CAPTCHA_DATA, else "generated"."""
     return (os.environ.get("CAPTCHA_DATA") or "generated") if choice is None else choice
+
+
+def generated_dir() -> Path:
+    """Where the generated captchas are kept: data/generated of a checkout, else the user's cache folder."""
+    if CHECKOUT is not None and os.access(CHECKOUT / "data", os.W_OK):
+        return CHECKOUT / "data" / "generated"
+    from platformdirs import user_cache_path  # here, because reading does without
+
+    return user_cache_path("captcha_lib", appauthor=False) / "generated"
+
+
+def missing_extra(package: str) -> InputError:
+    """What to say where an optional package is not installed, and which extra of this one brings it."""
+    extra = _EXTRAS.get(package.partition(".")[0], "train")
+    return InputError(f"{package} is not installed; pip install 'captcha_lib[{extra}]'")

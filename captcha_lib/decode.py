@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax, logit
 
 from captcha_lib.alphabet import BLANK, Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.images import MIN_SIDE
+from captcha_lib.config import MIN_SIDE
 
 Prefix = tuple[int, ...]
 # Far more than captchas have. What a file of weights says is not trusted beyond, or it would be given any memory.

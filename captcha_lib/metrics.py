@@ -3,15 +3,17 @@
 Everything is computed from the predictions table: file, label, text, confidence, subset.
 """
 
+import math
+from collections.abc import Iterable
+
 import jiwer
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, logit
-from scipy.stats import binomtest
 
-from captcha_lib.data import Captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading
 
 PREDICTION_COLUMNS = ["file", "label", "text", "confidence", "subset"]
@@ -25,10 +27,33 @@ def predictions_table(captchas: Captchas, readings: list[Reading]) -> pd.DataFra
     return table[PREDICTION_COLUMNS]
 
 
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, JASA 1927)."""
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+def count_exact(texts: Iterable[str], labels: Iterable[str]) -> int:
+    """How many texts equal their label."""
+    return sum(text == label for text, label in zip(texts, labels, strict=True))
+
+
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, JASA 1927); the counts may be effective ones, see `clustered_interval`."""
+    z, share = 1.959963984540054, successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half) if successes else 0.0, min(1.0, centre + half) if successes < n else 1.0
+
+
+def clustered_interval(right: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of the share of right readings where each image was read by several seeds.
+
+    Readings of one image are not independent. The interval is Wilson's for the effective number of readings, which
+    follows from the variance between the images (Korn and Graubard, Survey Methodology 24, 1998, section 2).
+
+    Shape:
+        (S, N) booleans, seeds by images -> low, high.
+    """
+    of_image = np.asarray(right, dtype=float).mean(0)  # (N,), the images are the sampling units
+    n, share = len(of_image), float(of_image.mean())
+    variance = float(of_image.var(ddof=1)) / n if n > 1 else 0.0
+    effective = share * (1 - share) / variance if variance else float(n)
+    return wilson_interval(share * effective, effective)
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float | int]:
@@ -39,7 +64,7 @@ def score(predictions: pd.DataFrame) -> dict[str, float | int]:
         insertions, and cer: character errors over characters, corpus-wide.
     """
     n = len(predictions)
-    exact = int((predictions["label"] == predictions["text"]).sum())
+    exact = count_exact(predictions["text"], predictions["label"])
     low, high = wilson_interval(exact, n)
     errors = _align(predictions["label"].tolist(), predictions["text"].tolist())
     wrong = errors.substitutions + errors.deletions + errors.insertions

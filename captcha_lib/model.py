@@ -5,14 +5,12 @@ Recognition" (TPAMI 2017, figure 1), made small and quick: the pictures hold one
 convolutions are depthwise separable (Howard et al., "MobileNets", arXiv:1704.04861, section 3.1).
 """
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from captcha_lib.alphabet import BLANK
-from captcha_lib.config import Config, InputError
-from captcha_lib.images import MIN_SIDE
+from captcha_lib.config import MIN_SIDE, Config, InputError
 
 
 class CRNN(nn.Module):
@@ -73,7 +71,7 @@ class CRNN(nn.Module):
 
 
 def time_steps(width: int) -> int:
-    """T for pictures so many px wide."""
+    """T for pictures of this width in px."""
     return (-(-width // 2) // 2 + 1) // 2
 
 
@@ -82,48 +80,6 @@ def _separable(inputs: int, outputs: int) -> list[nn.Module]:
     depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
     pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
     return [depthwise, nn.BatchNorm2d(inputs), pointwise, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
-def describe_stages(model: CRNN, images: torch.Tensor) -> pd.DataFrame:
-    """Sends pictures (B, 1, H, W) through the network: one row a stage with its output's shape and its parameters."""
-    rows = []
-
-    def note(name: str, stage: nn.Module, output: torch.Tensor | tuple) -> None:
-        shape = tuple((output[0] if isinstance(output, tuple) else output).shape)
-        rows.append({"stage": name, "output": shape, "parameters": sum(p.numel() for p in stage.parameters())})
-
-    hooks = [
-        stage.register_forward_hook(lambda stage, _, output, name=name: note(name, stage, output))
-        for name, stage in model.named_children()
-    ]
-    with torch.no_grad():
-        model(images)
-    for hook in hooks:
-        hook.remove()
-    return pd.DataFrame(rows)
-
-
-def count_multiplications(model: CRNN, height: int, width: int) -> dict[str, int]:
-    """The multiplications that one picture costs, by kind of layer: Conv2d, LSTM, Linear."""
-    counts = dict.fromkeys(("Conv2d", "LSTM", "Linear"), 0)
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | tuple) -> None:
-        if isinstance(layer, nn.Conv2d):
-            counts["Conv2d"] += output.numel() * layer.weight[0].numel()
-        elif isinstance(layer, nn.Linear):
-            counts["Linear"] += output.numel() * layer.in_features
-        else:
-            matrices = [weight for name, weight in layer.named_parameters() if name.startswith("weight")]
-            counts["LSTM"] += inputs[0].shape[1] * sum(weight.numel() for weight in matrices)
-
-    layers = [layer for layer in model.modules() if type(layer).__name__ in counts]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        model(torch.zeros(1, 1, height, width, dtype=torch.uint8, device=device))
-    for hook in hooks:
-        hook.remove()
-    return counts
 
 
 def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

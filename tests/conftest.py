@@ -10,11 +10,12 @@ import torch
 from hypothesis import settings
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.data import write_captchas
-from captcha_lib.generate import generate_captchas
+from captcha_lib.data.load import write_captchas
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.model import CRNN
-from captcha_lib.reader import Reader, export_onnx, round_weights
-from captcha_lib.style import KAPTCHA
+from captcha_lib.reading.export import export_onnx
+from captcha_lib.reading.torch_reader import Reader, round_weights
 
 # In the background a shell has Ctrl-C ignored, which the commands that tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

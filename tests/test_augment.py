@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captcha_lib.augment import augment
-from captcha_lib.generate import generate_captchas
+from captcha_lib.generator.draw import generate_captchas
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,12 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from captcha_lib import __main__ as cli
-from captcha_lib import curve, data, protect, zero
+from captcha_lib.commands import main as cli
 from captcha_lib.config import Config
-from captcha_lib.data import decode_image, write_captchas
-from captcha_lib.generate import generate_captchas
-from captcha_lib.reader import Reader
+from captcha_lib.data import load as data
+from captcha_lib.data.load import decode_image, write_captchas
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.reading.torch_reader import Reader
+from studies import learning_curve as curve
+from studies import protect, zero
 
 COMMANDS = [
     "generate",

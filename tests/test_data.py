@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captcha_lib import data
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data import decode_image, find_images, load_data, repeated, stack_images, write_captchas
-from captcha_lib.generate import generate_captchas
+from captcha_lib.data import load as data
+from captcha_lib.data.captchas import repeated, stack_images
+from captcha_lib.data.load import decode_image, find_images, load_data, write_captchas
+from captcha_lib.generator.draw import generate_captchas
 
 GREY = np.arange(0, 240, 0.5).astype(np.uint8).reshape(16, 30)
 

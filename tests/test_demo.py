@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captcha_lib import demo
 from captcha_lib.config import REFERENCE_DIR, InputError
-from captcha_lib.demo import build_page, read_page
-from captcha_lib.generate import generate_captchas
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.reading import demo
+from captcha_lib.reading.demo import build_page, read_page
 
 WEIGHTS = REFERENCE_DIR / "weight.pth"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from benchmarks import licences
-from benchmarks.licences import PROJECT, TESTED, UNLOCKED, direct, pins, reached
 from captcha_lib.config import ROOT
+from studies.benchmarks import licences
+from studies.benchmarks.licences import PROJECT, TESTED, UNLOCKED, direct, pins, reached
 
 # Each version as the index names it: a build for processors calls itself 2.14.1+cpu.
 INSTALLED = {name: Version(distribution(name).version).public for name in sorted(reached())}

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from captcha_lib.config import REFERENCE_DIR, ROOT
-from captcha_lib.generate import generate_captchas
-from captcha_lib.reader import Reader, export_onnx
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.reading.export import export_onnx
+from captcha_lib.reading.torch_reader import Reader
 
 EXAMPLE = ROOT / "examples" / "read_onnx.py"
 ALONE = "import sys; sys.modules |= {'torch': None, 'captcha_lib': None}; sys.argv = sys.argv[1:]; import runpy; "

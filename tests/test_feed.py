@@ -4,14 +4,14 @@ from itertools import islice
 import pytest
 import torch
 
-from captcha_lib import feed
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data import generated_captchas
-from captcha_lib.feed import MemoryFeed, Stream, StreamFeed, draw_block, open_feed
-from captcha_lib.share import Share
-from captcha_lib.style import KAPTCHA, Style
-from captcha_lib.train import fit
+from captcha_lib.data import batches as feed
+from captcha_lib.data.batches import MemoryFeed, Stream, StreamFeed, draw_block, open_feed
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.generator.style import KAPTCHA, Style
+from captcha_lib.runs.distributed import Share
+from captcha_lib.training import fit
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=4, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)

@@ -7,12 +7,13 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data import generated_captchas
-from captcha_lib.general import CHARACTERS, GENERAL, choose_start, general_style, learn_general
-from captcha_lib.generate import generate_captchas
-from captcha_lib.reader import Reader
-from captcha_lib.style import KAPTCHA
-from captcha_lib.train import fit
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.recipe import CHARACTERS, GENERAL, choose_start
+from captcha_lib.training import fit
+from studies.pretraining import general_style, learn_general
 
 TINY = Config(epochs=1, per_epoch=16, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)
 STILL = replace(TINY, learning_rate=1e-12, ema_decay=0.0)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from captcha_lib import generate
 from captcha_lib.config import InputError
-from captcha_lib.generate import draw, generate_captchas, random_texts
-from captcha_lib.style import KAPTCHA, Style
+from captcha_lib.generator.draw import draw, generate_captchas, random_texts
+from captcha_lib.generator.style import KAPTCHA, Style
 
 HEIGHT, WIDTH = SHAPE = KAPTCHA.height, KAPTCHA.width
 NO_LINES = replace(KAPTCHA, lines=(0, 0))

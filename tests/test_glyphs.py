@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captcha_lib.config import InputError
-from captcha_lib.glyphs import _rotated, _stretched, draw_glyph, pick, pick_whole, set_text
-from captcha_lib.style import DEJAVU, DEJAVU_MONO, KAPTCHA, free_fonts
+from captcha_lib.generator.glyphs import _rotated, _stretched, draw_glyph, pick, pick_whole, set_text
+from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, free_fonts
 
 
 class NoChance:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captcha_lib import images
 from captcha_lib.config import InputError
-from captcha_lib.images import decode_image, fit_images
+from captcha_lib.data import images
+from captcha_lib.data.images import decode_image, fit_images
 
 
 def png(image: Image.Image) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.images import find_images
-from captcha_lib.labels import LabelRule
+from captcha_lib.data.images import find_images
+from captcha_lib.data.labels import LabelRule
 
 
 def touched(root: Path, *names: str) -> list[Path]:

@@ -16,7 +16,6 @@ from scipy.special import logsumexp
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.decode import (
-    Decoder,
     Reading,
     align,
     alternatives,
@@ -30,6 +29,7 @@ from captcha_lib.decode import (
     spell,
     text_log_probability,
 )
+from captcha_lib.reading.base import Decoder
 
 CHARACTERS = string.ascii_letters + string.digits
 WIDE = 10_000  # more prefixes than a small lattice has

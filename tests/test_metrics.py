@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captcha_lib.data import Captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading
 from captcha_lib.metrics import (
     by_position,

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies.profile import count_multiplications
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.generate import generate_captchas
-from captcha_lib.model import CRNN, count_multiplications, ctc_loss
-from captcha_lib.style import KAPTCHA
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.model import CRNN, ctc_loss
 
 SMALL = {"channels": (4, 4, 8), "hidden": 16}
 

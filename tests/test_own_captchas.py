@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from captcha_lib import __main__ as cli
 from captcha_lib import read
-from captcha_lib.images import decode_image
-from captcha_lib.reader import Reader
-from captcha_lib.sample import write_samples
+from captcha_lib.commands import main as cli
+from captcha_lib.data.images import decode_image
+from captcha_lib.generator.lepture import write_samples
+from captcha_lib.reading.torch_reader import Reader
 
 COUNT = 16
 KINDS = {  # size, mode, paper, ink, suffix, characters, shortest and longest text

@@ -8,9 +8,9 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data import in_memory
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.model import CRNN, time_steps
-from captcha_lib.plan import ENOUGH, MANY, plan, plan_table, show
+from captcha_lib.recipe import ENOUGH, MANY, plan, plan_table, show
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():

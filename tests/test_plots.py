@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from captcha_lib import plots
 from captcha_lib.decode import Span
-from captcha_lib.generate import generate_captchas
+from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import by_position, calibration, character_pairs, risk_coverage
 
 matplotlib.use("Agg")

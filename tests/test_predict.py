@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from captcha_lib import predict
 from captcha_lib.config import InputError
-from captcha_lib.predict import FORMS, ImageFile, image_files, journal_of, read_files
+from captcha_lib.reading import predict
+from captcha_lib.reading.predict import FORMS, ImageFile, image_files, journal_of, read_files
 
 
 @pytest.fixture

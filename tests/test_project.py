@@ -6,16 +6,17 @@ import re
 import pandas as pd
 import pytest
 
-from benchmarks import train as bench_train
-from benchmarks.readers import READERS
-from captcha_lib import curve, protect, zero
-from captcha_lib.audit import SUSPECTS, apply_rule
 from captcha_lib.config import REFERENCE_DIR, ROOT, SPLITS_DIR
-from captcha_lib.crossval import calibration_figures, relabelled
-from captcha_lib.generate import generate_captchas
+from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import wilson_interval
-from captcha_lib.reader import Reader
-from captcha_lib.results import read_table
+from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.runs.results import read_table
+from studies import learning_curve as curve
+from studies import protect, zero
+from studies.audit import SUSPECTS, apply_rule
+from studies.benchmarks import train as bench_train
+from studies.benchmarks.readers import READERS
+from studies.crossval import calibration_figures, relabelled
 
 
 def readme() -> str:

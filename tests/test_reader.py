@@ -13,15 +13,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies.profile import measure_peak, profile_layers
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.decode import Reading, decode_greedy, decode_length
-from captcha_lib.generate import generate_captchas
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.model import CRNN
-from captcha_lib.onnx_reader import OnnxReader, measure_peak, profile_layers
-from captcha_lib.reader import Reader, export_onnx, round_weights
-from captcha_lib.style import KAPTCHA
+from captcha_lib.reading.export import export_onnx
+from captcha_lib.reading.onnx_reader import OnnxReader
+from captcha_lib.reading.torch_reader import Reader, round_weights
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 

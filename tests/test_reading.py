@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 import captcha_lib
-from captcha_lib import reading
 from captcha_lib.config import InputError
 from captcha_lib.decode import Reading
-from captcha_lib.generate import generate_captchas
-from captcha_lib.reader import Reader, export_onnx
-from captcha_lib.reading import WEIGHTS, read, to_grey
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.reading import read as reading
+from captcha_lib.reading.export import export_onnx
+from captcha_lib.reading.read import WEIGHTS, read, to_grey
+from captcha_lib.reading.torch_reader import Reader
 
 TEXTS, IMAGES = generate_captchas(6, 2026)
 ARRAYS = list(IMAGES[:, 0].numpy())

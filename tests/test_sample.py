@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.data import load_data
-from captcha_lib.sample import draw_samples, write_samples
+from captcha_lib.data.load import load_data
+from captcha_lib.generator.lepture import draw_samples, write_samples
 
 
 def test_a_seed_draws_the_same_files():

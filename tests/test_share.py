@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captcha_lib.share import Share, joined, leader_first
+from captcha_lib.runs.distributed import Share, joined, leader_first
 
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
 TRAIN = ["-m", "--", "captcha_lib", "train"]

@@ -8,10 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captcha_lib import config, data, split
+from captcha_lib import config
 from captcha_lib.config import InputError
-from captcha_lib.data import Captchas, load_data
-from captcha_lib.split import COLUMNS, apply_split, draw_split, read_split, split_captchas, write_layout, write_split
+from captcha_lib.data import load as data
+from captcha_lib.data import split
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.load import load_data
+from captcha_lib.data.split import (
+    COLUMNS,
+    apply_split,
+    draw_split,
+    read_split,
+    split_captchas,
+    write_layout,
+    write_split,
+)
 
 SUBSETS = ["train", "val", "test"]
 seeds = st.integers(0, 2**32)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from captcha_lib import style
 from captcha_lib.config import InputError
-from captcha_lib.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style, free_fonts, varied_style
+from captcha_lib.generator import style
+from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style, free_fonts, varied_style
 
 
 def test_the_default_leaves_nothing_to_chance():

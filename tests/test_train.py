@@ -15,14 +15,14 @@ import torch
 from captcha_lib import train
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data import Captchas
-from captcha_lib.generate import draw, generate_captchas
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.generator.draw import draw, generate_captchas
+from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.metrics import fit_temperature, score
 from captcha_lib.model import ctc_loss
-from captcha_lib.reader import Reader, round_weights
-from captcha_lib.results import best_row, first_exact_epoch, seeds_table
-from captcha_lib.style import KAPTCHA
-from captcha_lib.train import fit, frame_targets, run
+from captcha_lib.reading.torch_reader import Reader, round_weights
+from captcha_lib.runs.results import best_row, first_exact_epoch, seeds_table
+from captcha_lib.training import fit, frame_targets, run
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=3, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)

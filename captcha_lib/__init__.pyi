@@ -1,0 +1,33 @@
+from captcha_lib.alphabet import Alphabet as Alphabet
+from captcha_lib.config import Config as Config
+from captcha_lib.config import InputError as InputError
+from captcha_lib.data.batches import Stream as Stream
+from captcha_lib.data.batches import StreamBlocks as StreamBlocks
+from captcha_lib.data.captchas import Captchas as Captchas
+from captcha_lib.data.load import load_data as load_data
+from captcha_lib.data.split import split_captchas as split_captchas
+from captcha_lib.decode import Reading as Reading
+from captcha_lib.decode import Span as Span
+from captcha_lib.decode import align as align
+from captcha_lib.decode import collapse as collapse
+from captcha_lib.decode import decode_beam as decode_beam
+from captcha_lib.decode import decode_greedy as decode_greedy
+from captcha_lib.decode import decode_length as decode_length
+from captcha_lib.decode import spell as spell
+from captcha_lib.generator.draw import generate_captchas as generate_captchas
+from captcha_lib.generator.style import Style as Style
+from captcha_lib.metrics import score as score
+from captcha_lib.model import CRNN as CRNN
+from captcha_lib.model import ctc_loss as ctc_loss
+from captcha_lib.reading.base import Reader as Reader
+from captcha_lib.reading.onnx_reader import OnnxReader as OnnxReader
+from captcha_lib.reading.read import read as read
+from captcha_lib.reading.torch_reader import TorchReader as TorchReader
+from captcha_lib.recipe import Recipe as Recipe
+from captcha_lib.recipe import recipe_for as recipe_for
+from captcha_lib.run import train as train
+from captcha_lib.runs.results import Result as Result
+from captcha_lib.training import Session as Session
+from captcha_lib.training import fit as fit
+
+__version__: str

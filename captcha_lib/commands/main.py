@@ -1,0 +1,56 @@
+"""The command line: `captcha-lib train`, `captcha-lib predict` and the others."""
+
+import argparse
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from captcha_lib import __version__
+from captcha_lib.commands import data, reading, training
+from captcha_lib.config import InputError, missing_extra, printable
+
+MAX_SEED = 2**32
+
+
+def main(arguments: list[str] | None = None, parser: Callable[[], argparse.ArgumentParser] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 1 where some of the images could not be read, 2 after bad input."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about what is refused, or does not matter here
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold undecodable bytes
+    options = (parser or build_parser)().parse_args(arguments)
+    try:
+        _check_seed(options)
+        return options.command(options) or 0
+    except (InputError, ModuleNotFoundError) as error:
+        said = missing_extra(str(error.name)) if isinstance(error, ModuleNotFoundError) else error
+        print(f"error: {said}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough, as in "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:  # such as a full disk behind "> file"
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; {options.interrupted}", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options. Nothing heavy is imported for it: `--help` answers at once."""
+    parser = argparse.ArgumentParser(
+        prog="captcha-lib", description="Learn and read text captchas.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in (data, training, reading):
+        group.add_commands(commands)
+    return parser
+
+
+def _check_seed(options: argparse.Namespace) -> None:
+    seed = getattr(options, "seed", None)
+    if seed is not None and not 0 <= seed < MAX_SEED:
+        raise InputError(f"seed {seed}: give 0 or more, and less than {MAX_SEED:,}")

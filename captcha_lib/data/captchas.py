@@ -1,0 +1,176 @@
+"""`Captchas`: labelled images, a torchvision data set over one shared array of pixels."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torchvision.datasets import VisionDataset
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.data.images import AnyPath, fit_images
+from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.generator.style import KAPTCHA, Style
+
+SUBSETS = ("train", "val", "test")
+
+
+class Captchas(VisionDataset):
+    """Labelled images of one size. `captchas[i]` is (image (1, H, W) uint8, label), for a DataLoader, too.
+
+    Subsets, and selections by `rows`, are views: they share the pixels, also among processes of joblib.
+
+    Attributes:
+        source: where they come from, for people: "generated", "kaggle" or the name of the folder or zip.
+        manifest: one row an image: file, label, sha256 (of the file's bytes), width, height (px, as stored), subset.
+        alphabet: the characters that occur in the labels, or those that were given.
+        paths: where each file lies.
+        notes: what was done to the files on the way, one sentence each.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        manifest: pd.DataFrame,
+        pixels: np.ndarray,
+        paths: Sequence[AnyPath] = (),
+        notes: Sequence[str] = (),
+        alphabet: Alphabet | None = None,
+        transform: Callable[[torch.Tensor], Any] | None = None,
+        target_transform: Callable[[str], Any] | None = None,
+    ) -> None:
+        """`pixels` is (N, H, W) uint8, 0 is black, in the manifest's order; the transforms are torchvision's."""
+        super().__init__(source, transform=transform, target_transform=target_transform)
+        self.source, self.manifest, self.paths, self.notes = source, manifest, list(paths), list(notes)
+        self.alphabet = alphabet or Alphabet.of(self.labels)
+        self._pixels: np.ndarray = pixels
+        self._index: np.ndarray | None = None  # of a selection: which of the pixels
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
+        image: Any = self.images_at([range(len(self))[i]])[0]
+        label: Any = self.manifest["label"].iloc[i]
+        return self.transforms(image, label) if self.transforms else (image, label)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """All the images, (N, 1, H, W) uint8; a copy where these captchas are a selection of others."""
+        pixels = self._pixels if self._index is None else self._pixels[self._index]
+        return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[:, None]
+
+    def images_at(self, rows: Any) -> torch.Tensor:
+        """The images of some rows, (B, 1, H, W) uint8; the others are not copied."""
+        rows = np.asarray(rows)
+        return torch.from_numpy(self._pixels[rows if self._index is None else self._index[rows]])[:, None]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images in px."""
+        _, height, width = self._pixels.shape
+        return height, width
+
+    @property
+    def labels(self) -> list[str]:
+        return self.manifest["label"].tolist()
+
+    @property
+    def length(self) -> int | None:
+        """The length of all the labels, or None if they have several."""
+        lengths = set(map(len, self.labels))
+        return lengths.pop() if len(lengths) == 1 else None
+
+    def named_labels(self) -> list[tuple[str, str]]:
+        """The name of each file with its label."""
+        return list(zip(self.manifest["file"], self.labels, strict=True))
+
+    def identity(self) -> str:
+        """Identifies these images and labels: their number and a digest."""
+        listed = self.manifest[["sha256", "label"]].to_csv(index=False)
+        return f"{len(self)} ({hashlib.sha256(listed.encode()).hexdigest()[:8]})"
+
+    def replace(self, **changes: Any) -> Self:
+        """The same images with another source, manifest, notes or alphabet."""
+        made = object.__new__(type(self))
+        made.__dict__ = self.__dict__ | changes
+        return made
+
+    def rows(self, rows: Any) -> Self:
+        """The images of the given rows (numbers or booleans), in their order, with the same alphabet."""
+        rows = np.arange(len(self))[rows]
+        paths = [self.paths[i] for i in rows] if self.paths else []
+        manifest = self.manifest.iloc[rows].reset_index(drop=True)
+        return self.replace(manifest=manifest, paths=paths, _index=rows if self._index is None else self._index[rows])
+
+    def subset(self, name: str) -> Self:
+        """The images of one subset: "train", "val" or "test"."""
+        return self.rows((self.manifest["subset"] == name).to_numpy())
+
+    def repeated(self, n: int) -> Self:
+        """The images over and over until there are `n`; unchanged where there are as many already."""
+        return self.rows(np.resize(np.arange(len(self)), max(n, len(self))))
+
+    def summary(self) -> str:
+        """One line: which data this is and how many images."""
+        height, width = self.size
+        return " ".join([f"data: {self.source}, {len(self):,} images of {width} x {height} px.", *self.notes])
+
+
+def in_memory(labels: list[str], images: torch.Tensor, source: str, alphabet: Alphabet | None = None) -> Captchas:
+    """Labelled images (N, 1, H, W) uint8 that lie in no file, named by their number and label."""
+    rows = [
+        {"file": f"{i}_{label}.png", "label": label, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
+        for i, (label, image) in enumerate(zip(labels, images, strict=True))
+    ]
+    manifest = pd.DataFrame(rows).assign(width=images.shape[3], height=images.shape[2], subset="")
+    paths = [Path(file) for file in manifest["file"]]
+    return Captchas(source, manifest, images[:, 0].numpy(), paths, alphabet=alphabet)
+
+
+def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:
+    """Draws `n` captchas with different texts that lie in no file."""
+    return in_memory(*generate_captchas(n, seed, style), "generated")
+
+
+def concatenate(one: Captchas, two: Captchas) -> Captchas:
+    """The images of both, in this order, with the characters of both.
+
+    Raises:
+        InputError: they have different sizes.
+    """
+    sizes = [captchas.size[::-1] for captchas in (one, two)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"{one.source}: images of {sizes[0]} px do not go with {two.source} ones of {sizes[1]} px")
+    manifest = pd.concat([one.manifest, two.manifest], ignore_index=True)
+    pixels = torch.cat([one.images, two.images])[:, 0].numpy()
+    alphabet = Alphabet.of([one.alphabet.characters, two.alphabet.characters])
+    return Captchas(one.source, manifest, pixels, one.paths + two.paths, one.notes, alphabet)
+
+
+def stack_images(pictures: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+    """Puts pictures into one array, those of another size resized.
+
+    Args:
+        pictures: N arrays (H, W) uint8.
+        size: (H, W) in px.
+
+    Returns:
+        (N, H, W) uint8, and sentences that say what was resized, if anything.
+    """
+    (height, width), usual = size, usual_size(pictures)
+    odd = sum(picture.shape != usual for picture in pictures)
+    notes = [] if usual == size else [f"images of {usual[1]} x {usual[0]} px are read at {width} x {height} px."]
+    if odd:
+        notes.append(f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px.")
+    return fit_images(pictures, size)[:, 0], notes
+
+
+def usual_size(pictures: list[np.ndarray]) -> tuple[int, int]:
+    """The most frequent size, (H, W) in px."""
+    return Counter(picture.shape for picture in pictures).most_common(1)[0][0]

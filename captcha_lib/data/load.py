@@ -1,0 +1,200 @@
+"""`load_data`: folder, zip, Kaggle or generator -> `Captchas`.
+
+The data is chosen in words and never guessed: "generated", "kaggle", or the path of a folder or zip of labelled images;
+and so is where their labels stand, see `labels`.
+"""
+
+import hashlib
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError, data_choice, generated_dir, missing_extra
+from captcha_lib.data.captchas import SUBSETS, Captchas, stack_images, usual_size
+from captcha_lib.data.images import (
+    SUFFIXES_IN_WORDS,
+    AnyPath,
+    decode_image,
+    find_images,
+    read_bytes,
+    reading_size,
+    relative_name,
+)
+from captcha_lib.data.labels import LabelRule
+from captcha_lib.files import new_folder, progress
+from captcha_lib.generator.draw import generate_captchas
+
+KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
+GENERATED_COUNT, GENERATED_SEED = 1070, 0
+
+
+def load_data(
+    choice: str | None = None,
+    alphabet: Alphabet | None = None,
+    size: tuple[int, int] | None = None,
+    rule: LabelRule | None = None,
+) -> Captchas:
+    """Finds, checks and reads labelled images.
+
+    Args:
+        choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
+        alphabet: if given, every label has to be written in it.
+        size: (H, W) in px of the images; None takes what suits their most frequent size and their longest text, see
+            `images.reading_size`.
+        rule: where the labels stand; None takes what the environment says, and without it the files' names.
+
+    Raises:
+        InputError: no such folder or zip, no images, a file that is no image or is truncated, a label that is empty or
+            leaves the alphabet, or one picture under two labels.
+    """
+    choice = data_choice(choice)
+    root = locate(choice)
+    files = list(find_images(root))
+    if not files:
+        raise InputError(f"{choice}: no images there; expected {SUFFIXES_IN_WORDS} files named by their text")
+    manifest, pictures = _read_files(root, files, rule or LabelRule.chosen(), alphabet)
+    kept = _first_of_each_picture(manifest)
+    notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
+    manifest = manifest.iloc[kept].reset_index(drop=True)
+    manifest["file"] = _short_names(manifest["file"])
+    pictures = [pictures[i] for i in kept]
+    pixels, resized = stack_images(pictures, size or _size_for(pictures, manifest))
+    source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
+    return Captchas(source, manifest, pixels, [files[i] for i in kept], notes + resized, alphabet)
+
+
+def _read_files(
+    root: AnyPath, files: list[AnyPath], rule: LabelRule, alphabet: Alphabet | None
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """The manifest of image files, and their grey pixels."""
+    rows, pictures = [], []
+    for path, label in zip(progress(files), rule.read(root, files), strict=True):
+        name = relative_name(path, root)
+        raw = read_bytes(path, name, root)
+        picture = decode_image(raw, name)
+        pictures.append(picture)
+        rows.append(
+            {
+                "file": name,
+                "label": _checked(label, name, alphabet),
+                "sha256": hashlib.sha256(raw).hexdigest(),
+                "width": picture.shape[1],
+                "height": picture.shape[0],
+                "subset": _subset_folder(name),
+            }
+        )
+    return pd.DataFrame(rows), pictures
+
+
+def locate(choice: str) -> AnyPath:
+    """The folder or zip that a choice of data names; the generated captchas are drawn, those of Kaggle downloaded.
+
+    Raises:
+        InputError: there is none, or the download failed.
+    """
+    if choice == "generated":
+        folder = generated_dir()
+        if not folder.exists():
+            write_captchas(*generate_captchas(GENERATED_COUNT, GENERATED_SEED), folder)
+        return folder
+    if choice == "kaggle":
+        return _download_kaggle()
+    if not choice:
+        raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
+    try:
+        path = Path(choice).expanduser()
+        return path if path.is_dir() else _open_zip(path, choice)
+    except InputError:
+        raise
+    except zipfile.BadZipFile:
+        raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
+    except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
+        raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
+
+
+def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:
+    """Writes images (N, 1, H, W) uint8 as `folder/<text>.png`, all of them or none.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    with new_folder(folder) as part:
+        for text, image in zip(progress(texts), images, strict=True):
+            Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
+
+
+def _open_zip(path: Path, choice: str) -> zipfile.Path:
+    """A zip whose names are those of files in it, each once. Others could be read twice, or never to an end."""
+    archive = zipfile.ZipFile(path)
+    names = Counter(archive.namelist())
+    strange = [name for name in names if name.startswith("/") or {"", ".", ".."} & set(name.rstrip("/").split("/"))]
+    if strange:
+        raise InputError(f"data {choice!r}: it holds {strange[0]!r}, which is no place in it; pack it anew")
+    name, times = names.most_common(1)[0] if names else ("", 1)
+    if times > 1:
+        raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
+    return zipfile.Path(archive)
+
+
+def _download_kaggle() -> Path:
+    try:
+        import kagglehub  # here, because only this choice needs it
+    except ImportError:
+        raise missing_extra("kagglehub") from None
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE_HANDLE))
+    except Exception as error:  # kagglehub lets many kinds through: requests', urllib3's, its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"kaggle: the download failed ({reason}); get the images and give their folder") from None
+
+
+def _size_for(pictures: list[np.ndarray], manifest: pd.DataFrame) -> tuple[int, int]:
+    """The size to read pictures at; what hinders it is said of the file with the longest label."""
+    longest = manifest.loc[manifest["label"].str.len().idxmax()]
+    try:
+        return reading_size(usual_size(pictures), len(longest["label"]))
+    except InputError as error:
+        raise InputError(f"{longest['file']}: {error}") from None
+
+
+def _subset_folder(file: str) -> str:
+    """The subset that a train/ val/ test/ layout puts the file in, or ""."""
+    return next((folder for folder in file.split("/")[:-1] if folder in SUBSETS), "")
+
+
+def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
+    if not file.isprintable():  # no table could hold it and be read again
+        raise InputError(f"{file}: its name holds characters that cannot be seen; rename it")
+    if not label:
+        raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
+    if not label.isprintable():
+        raise InputError(f"{file}: the label {label!r} holds characters that cannot be seen; correct it")
+    if alphabet is not None:
+        try:
+            alphabet.encode(label)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+    return label
+
+
+def _first_of_each_picture(manifest: pd.DataFrame) -> list[int]:
+    """The rows left when every picture is kept once; one picture under two labels is an error."""
+    labels = manifest.groupby("sha256")["label"].nunique()
+    disputed = manifest[manifest["sha256"].isin(labels.index[labels > 1])]
+    if len(disputed):
+        one = disputed[disputed["sha256"] == disputed["sha256"].iloc[0]].drop_duplicates("label")
+        said = " and ".join(f"{row.label!r} ({row.file})" for row in one.itertuples())
+        raise InputError(f"one picture has different labels: {said}; keep the right one")
+    return np.flatnonzero(~manifest["sha256"].duplicated()).tolist()
+
+
+def _short_names(files: pd.Series) -> pd.Series:
+    """Drops the folders from the names, unless two files would then be called the same."""
+    names = files.str.rpartition("/")[2]
+    return names if names.is_unique else files

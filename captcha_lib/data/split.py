@@ -1,0 +1,158 @@
+"""Which image is for training, which for validation, which for the test: manifest -> manifest with subsets.
+
+A split is a CSV (file, label, sha256, subset) or a folder with train/, val/ and test/ in it. The two official ones
+come with the package; each is the draw of seed 0.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from captcha_lib.config import SPLITS_DIR, InputError
+from captcha_lib.data.captchas import SUBSETS, Captchas
+from captcha_lib.data.images import read_bytes
+from captcha_lib.files import new_folder, write_csv
+
+COLUMNS = ["file", "label", "sha256", "subset"]
+VAL_SHARE = TEST_SHARE = 0.125
+
+
+def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: int | None = None) -> Captchas:
+    """Gives every image its subset, and adds a note that says which split it is.
+
+    In this order: the split that is asked for, the train/ val/ test/ folders that the images lie in, the draw of the
+    seed that is asked for, the official split of these images, the draw of seed 0.
+
+    Args:
+        captchas: labelled images.
+        split: a split CSV, "official" for the official split of these very images, or "drawn" for the draw of `seed`.
+        seed: draws a split where none is given.
+
+    Raises:
+        InputError: the CSV is no split or another data set's, an image has changed since it was made, there is no
+            official split, or a subset is empty.
+    """
+    manifest = captchas.manifest
+    official = _official_split(manifest)
+    if split == "official" and official is None:
+        raise InputError(f"{captchas.source}: no official split for these images; give a CSV or leave out --split")
+    laid_out = bool((manifest["subset"] != "").all())
+    if split is None and not laid_out:
+        split = "drawn" if seed is not None or official is None else "official"
+    if split == "official":
+        table, name = read_split(official), official.stem
+        subsets = manifest["sha256"].map(table.set_index("sha256")["subset"])
+        said = f"the official one, {name}"
+    elif split == "drawn":
+        subsets, said = draw_split(len(manifest), seed or 0), f"drawn with seed {seed or 0}"
+    elif split is not None:
+        subsets, said = apply_split(manifest, read_split(Path(split)), Path(split).name), str(split)
+    else:
+        subsets, said = manifest["subset"], "the folders train, val and test"
+    manifest = manifest.assign(subset=list(subsets))
+    counts = [int((manifest["subset"] == name).sum()) for name in SUBSETS]
+    if 0 in counts:
+        raise InputError(f"{captchas.source}: the split leaves {SUBSETS[counts.index(0)]} empty; add images to it")
+    note = f"split: {said}, " + " / ".join(map(str, counts)) + " for train / val / test."
+    return captchas.replace(manifest=manifest, notes=[*captchas.notes, note])
+
+
+def is_official(captchas: Captchas) -> bool:
+    """Whether these are the generated or the Kaggle images. They are learnt from scratch, to show what labels teach."""
+    return captchas.source in ("generated", "kaggle") or _official_split(captchas.manifest) is not None
+
+
+def draw_split(n: int, seed: int) -> list[str]:
+    """Draws 75 / 12.5 / 12.5 % of n images in their manifest's order; 802 / 134 / 134 of 1,070.
+
+    Raises:
+        InputError: fewer than three images.
+    """
+    if n < 3:
+        raise InputError(f"{n} images cannot be split in three; give at least 3, better some hundreds")
+    val, test = max(1, round(n * VAL_SHARE)), max(1, round(n * TEST_SHARE))
+    order = np.random.default_rng(seed).permutation(n)
+    subsets = np.empty(n, dtype=object)
+    subsets[order] = ["train"] * (n - val - test) + ["val"] * val + ["test"] * test
+    return subsets.tolist()
+
+
+def read_split(csv: Path) -> pd.DataFrame:
+    """Reads a split CSV; raises InputError if it is missing or no split."""
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"split {csv}: cannot be read ({str(error).strip()})") from None
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"split {csv}: the column {missing[0]!r} is missing; it needs {','.join(COLUMNS)}")
+    wrong = sorted(set(table["subset"]) - set(SUBSETS))
+    if wrong or table["file"].duplicated().any():
+        what = f"unknown subset {wrong[0]!r}" if wrong else "a file stands there twice"
+        raise InputError(f"split {csv}: {what}; each file needs one of train, val, test")
+    return table
+
+
+def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Series:
+    """The subset of every image of the manifest, by file name; labels and checksums have to agree.
+
+    Raises:
+        InputError: an image that the split does not know, knows by another label, or that has changed since.
+    """
+    known = manifest[["file", "label", "sha256"]].merge(table, on="file", how="left", suffixes=("", "_split"))
+    strange = known[known["subset"].isna() | (known["label"] != known["label_split"])]
+    if len(strange):
+        raise InputError(f"split {name}: it has no {strange['file'].iloc[0]!r} with this label; take another split")
+    changed = known["file"][known["sha256"] != known["sha256_split"]].tolist()
+    if changed:
+        said = f"split {name}: {changed[0]!r} has changed since the split was made (its checksum differs)"
+        raise InputError(f"{said}; get the old file again, or make a new split")
+    return known["subset"]
+
+
+def write_split(manifest: pd.DataFrame, csv: Path) -> None:
+    """Writes the manifest's split as a CSV."""
+    write_csv(csv, manifest[COLUMNS])
+
+
+def write_layout(captchas: Captchas, folder: Path) -> None:
+    """Copies the images into folder/train, folder/val and folder/test, each with a labels.csv; all of them or none.
+
+    Raises:
+        InputError: the folder holds something already, cannot be written, or two images would get one name.
+    """
+    files = captchas.manifest["file"]
+    twice = files[captchas.manifest.assign(file=files.map(_flat)).duplicated(["subset", "file"])]
+    if len(twice):
+        raise InputError(f"{twice.iloc[0]}: another file would get the name {_flat(twice.iloc[0])!r}, too; rename one")
+    with new_folder(folder) as part:
+        for name in SUBSETS:
+            _write_subset(captchas.subset(name), part / name)
+
+
+def _flat(file: str) -> str:
+    """A file's name in a folder without folders."""
+    return file.replace("/", "_")
+
+
+def _write_subset(captchas: Captchas, folder: Path) -> None:
+    folder.mkdir()
+    table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].map(_flat))
+    table.to_csv(folder / "labels.csv", index=False)
+    for path, file, sha256 in zip(captchas.paths, table["file"], captchas.manifest["sha256"], strict=True):
+        raw = read_bytes(path, file)
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            raise InputError(f"{file}: it has changed since it was read; start again")
+        (folder / file).write_bytes(raw)
+
+
+def _official_split(manifest: pd.DataFrame) -> Path | None:
+    """The official split of exactly these images under these labels, whatever the files are called."""
+    mine = set(zip(manifest["sha256"], manifest["label"], strict=True))
+    for csv in sorted(SPLITS_DIR.glob("*.csv")):
+        table = read_split(csv)
+        if mine == set(zip(table["sha256"], table["label"], strict=True)):
+            return csv
+    return None

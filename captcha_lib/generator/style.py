@@ -1,0 +1,127 @@
+"""`Style`: what captchas look like, each knob of the generator a range; and the fonts to draw them with."""
+
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from matplotlib import get_data_path
+
+from captcha_lib.config import InputError
+
+_MATPLOTLIB_FONTS = Path(get_data_path()) / "fonts" / "ttf"
+DEJAVU = _MATPLOTLIB_FONTS / "DejaVuSans-Bold.ttf"
+DEJAVU_MONO = _MATPLOTLIB_FONTS / "DejaVuSansMono-Bold.ttf"
+
+# Faces that come with matplotlib: sans and serif, upright and slanted, two of equal widths.
+_MATPLOTLIB_FACES = (
+    "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf",
+    "DejaVuSerif-Bold.ttf", "DejaVuSans-Oblique.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf",
+)  # fmt: skip
+
+# Bold sans faces of the extra "fonts", all under the Apache licence or the SIL Open Font License: package -> its files.
+FREE_FACES = {
+    "ttf-opensans": ("OpenSans-SemiBold.ttf", "OpenSans-Bold.ttf", "OpenSans-ExtraBold.ttf"),
+    "font-source-sans-pro": ("SourceSansPro-Semibold.ttf", "SourceSansPro-Bold.ttf", "SourceSansPro-Black.ttf"),
+    "font-roboto": ("Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf"),
+    "font-lato": ("Lato-Bold.ttf", "Lato-Black.ttf"),
+    "fontpkg-fira-sans": ("FiraSans-SemiBold.ttf", "FiraSans-Bold.ttf", "FiraSans-ExtraBold.ttf"),
+    "fontpkg-pt-sans": ("PT_Sans-Web-Bold.ttf",),
+}
+
+Range = tuple[float, float]
+_POSITIVE = ("length", "size", "glyph_width")
+
+
+@dataclass(frozen=True)
+class Style:
+    """What captchas look like. A pair is the lowest and the highest value; each picture draws its own in between.
+
+    The defaults are Kaptcha's, with the alphabet and the layout of the Kaggle images. Chance is drawn only for what
+    has a range: with the defaults all the chance in a picture is its text and the heights of its curves.
+
+    Raises:
+        InputError: a range whose lowest value is the higher one, no characters, no fonts.
+    """
+
+    # Kaptcha's own alphabet without the "a" that never occurs in the Kaggle set; "n" stands in it twice.
+    characters: str = "bcde2345678gfynmnpwx"
+    length: tuple[int, int] = (5, 5)
+    # Each picture is set in one of them.
+    fonts: tuple[Path, ...] = (DEJAVU,)
+    size: tuple[int, int] = (40, 40)  # px an em
+    start: tuple[int, int] = (28, 28)  # px from the left, the origin of the first glyph
+    baseline: tuple[int, int] = (42, 42)  # px from the top
+    spacing: tuple[int, int] = (2, 2)  # px between outlines; below zero they overlap
+    glyph_width: Range = (1.0, 1.0)  # of the font's own, for each glyph
+    evenness: Range = (0.0, 0.0)  # 1 gives all glyphs of a picture the same width, as a typewriter's nearly have
+    weight: Range = (0.0, 0.0)  # px by which all edges are moved outwards, in quarters
+    rotation: Range = (0.0, 0.0)  # degrees, for each glyph
+    ink: tuple[int, int] = (255, 255)  # 255 is black, 0 is as light as the paper
+    lines: tuple[int, int] = (2, 2)
+    dots: tuple[int, int] = (0, 0)  # specks of 1 to 3 px, each with an ink of its own
+    # Strengths of the two warps, in steps of a tenth, for 64 pictures drawn together: the water's amplitude in px, and
+    # a factor of the ripple's 2.6 and 1.7 px.
+    water: Range = (1.5, 1.5)
+    ripple: Range = (1.0, 1.0)
+    width: int = 200  # px
+    height: int = 50  # px
+
+    def identity(self) -> dict:
+        """Its knobs as plain values; fonts by their names, whatever folder they lie in."""
+        return asdict(self) | {"fonts": [font.name for font in self.fonts]}
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            is_range = name not in ("characters", "fonts", "width", "height")
+            if not value or (is_range and value[0] > value[1]) or (name in _POSITIVE and value[0] <= 0):
+                raise InputError(f"style: {name} = {value!r}; give the lowest value first, and never nothing")
+
+
+KAPTCHA = Style()
+
+
+def matplotlib_fonts() -> tuple[Path, ...]:
+    """Ten faces that are always there."""
+    return tuple(_MATPLOTLIB_FONTS / name for name in _MATPLOTLIB_FACES)
+
+
+def free_fonts() -> tuple[Path, ...]:
+    """The bold sans faces of the extra "fonts".
+
+    Raises:
+        InputError: the extra is not installed.
+    """
+    return tuple(_locate(package, name) for package, names in FREE_FACES.items() for name in names)
+
+
+def varied_style(fonts: tuple[Path, ...]) -> Style:
+    """Kaptcha with everything varied that its users could not know of another's captchas: for learning without labels.
+
+    The ranges were set by looking at unlabelled pictures, not by what a network then read.
+    """
+    return Style(
+        fonts=fonts,
+        size=(37, 42),
+        start=(24, 32),
+        baseline=(40, 44),
+        spacing=(0, 2),
+        glyph_width=(0.8, 1.2),
+        evenness=(0.0, 1.0),
+        weight=(0.0, 0.5),
+        water=(1.0, 2.0),
+        ripple=(0.8, 1.2),
+    )
+
+
+def _locate(package: str, name: str) -> Path:
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        raise InputError(
+            f"font {name}: the package {package} is not installed; pip install 'captcha_lib[fonts]'"
+        ) from None
+    for file in files:
+        if file.name == name:
+            return Path(file.locate())
+    raise InputError(f"font {name}: the package {package} does not hold it; pip install -U 'captcha_lib[fonts]'")

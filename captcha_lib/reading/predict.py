@@ -1,0 +1,117 @@
+"""Any number of image files -> a row each: what was read, or why not. Nothing here imports torch.
+
+Files are read a batch at a time, so that memory does not grow with their number.
+"""
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from captcha_lib.config import InputError, printable
+from captcha_lib.data.images import SUFFIXES_IN_WORDS, decode_image, find_images, fit_images, read_bytes
+from captcha_lib.files import progress
+from captcha_lib.reading.base import Reader
+
+BATCH = 64  # files
+COLUMNS = ("file", "text", "confidence")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, and the folder that it was found in, if it was not named itself."""
+
+    path: Path
+    root: Path | None = None
+
+
+def image_files(paths: Iterable[Path]) -> list[ImageFile]:
+    """The files among the paths, and the image files in the folders among them.
+
+    Raises:
+        InputError: a path that does not exist, or a folder without images.
+    """
+    return [file for path in paths for file in _image_files(path)]
+
+
+def read_files(
+    files: list[ImageFile], reader: Reader, length: int | None = None, allowed: str | None = None
+) -> Iterator[dict]:
+    """Reads files: one row each with file, text, confidence, resized and, of a file that cannot be read, error.
+
+    Args:
+        files: which.
+        reader: of any kind.
+        length, allowed: see `Reader.decode`.
+    """
+    for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
+        yield from _read_batch(batch, reader, length, allowed)
+
+
+def as_table(rows: Iterable[dict], wide: int) -> Iterator[str]:
+    """Columns for people; `wide` is the width of the first one in characters."""
+    for row in rows:
+        text = "(withheld)" if row["text"] is None else row["text"]
+        yield f"{printable(row['file']):{wide}}  {text}  {row['confidence']:.4f}\n"
+
+
+def as_json(rows: Iterable[dict], wide: int) -> Iterator[str]:
+    """A list of objects."""
+    yield "["
+    for i, row in enumerate(rows):
+        item = json.dumps({name: row[name] for name in COLUMNS}, indent=2, ensure_ascii=False)
+        yield (",\n" if i else "\n") + textwrap.indent(item, "  ")
+    yield "\n]\n"
+
+
+def as_csv(rows: Iterable[dict], wide: int) -> Iterator[str]:
+    """A table with a header."""
+    line = io.StringIO()
+    table = csv.DictWriter(line, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    table.writeheader()
+    yield line.getvalue()
+    for row in rows:
+        line.seek(0)
+        line.truncate()
+        table.writerow(row)
+        yield line.getvalue()
+
+
+FORMS = {"table": as_table, "json": as_json, "csv": as_csv}
+
+
+def _image_files(path: Path) -> Iterator[ImageFile]:
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"{path}: no such file or folder")
+        yield ImageFile(path)
+        return
+    found = list(find_images(path))
+    if not found:
+        raise InputError(f"{path}: no images in this folder; expected {SUFFIXES_IN_WORDS}")
+    for file in found:
+        yield ImageFile(file, path)  # type: ignore[arg-type]  # a zip is no folder here
+
+
+def _read_batch(batch: list[ImageFile], reader: Reader, length: int | None, allowed: str | None) -> list[dict]:
+    rows, pictures = [], []
+    for file in batch:
+        row: dict = {"file": str(file.path), "text": None, "confidence": None, "resized": False, "error": None}
+        try:
+            picture = decode_image(read_bytes(file.path, row["file"], file.root), row["file"])
+        except InputError as error:
+            row["error"] = str(error)
+        else:
+            row["resized"] = picture.shape != reader.image_size
+            pictures.append(fit_images([picture], reader.image_size))  # at once, for pictures can be large
+        rows.append(row)
+    readings = reader.read(np.concatenate(pictures), length, allowed) if pictures else []
+    read = (row for row in rows if row["error"] is None)
+    for row, reading in zip(read, readings, strict=True):
+        row["text"], row["confidence"] = reading.text, round(reading.confidence, 6)
+    return rows

@@ -1,0 +1,123 @@
+"""`read`: pictures in any form -> texts, by whichever runtime the weights need."""
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import overload
+
+import numpy as np
+from PIL import Image
+
+from captcha_lib.config import WEIGHTS_DIR, InputError
+from captcha_lib.data.images import decode_image, fit_images, grey, read_bytes
+from captcha_lib.decode import Reading
+from captcha_lib.reading.base import PRETRAINED, Reader
+
+Picture = str | Path | bytes | Image.Image | np.ndarray
+_BATCH = 64
+_loading = Lock()
+
+
+@overload
+def read(
+    pictures: list[Picture] | list[str] | list[Path] | list[bytes] | list[Image.Image] | list[np.ndarray],
+    weights: str | Path = ...,
+    length: int | None = ...,
+    allowed: str | None = ...,
+    others: int = ...,
+) -> list[Reading]: ...
+
+
+@overload
+def read(
+    pictures: Picture,
+    weights: str | Path = ...,
+    length: int | None = ...,
+    allowed: str | None = ...,
+    others: int = ...,
+) -> Reading: ...
+
+
+def read(pictures, weights="kaggle", length=None, allowed=None, others=0):
+    """Reads a picture, or a list of pictures. It may be called from several threads at once.
+
+    Args:
+        pictures: each a path, the bytes of an image file, a Pillow image, or an array (H, W) or (H, W, C) of 0..255. A
+            picture of another size than the network's is resized.
+        weights: the name of weights that come with the package, a file of `TorchReader.save`, or an .onnx file of
+            `export`, which is read without torch. They are loaded once.
+        length: characters of the text; None takes the length of the training labels, 0 lets the network decide.
+        allowed: the characters that may occur; None allows all that the network knows.
+        others: how many less likely texts are given as the reading's alternatives.
+
+    Returns:
+        a reading for a picture, a list of readings for a list.
+
+    Raises:
+        InputError: an invalid picture, or weights that cannot be used.
+    """
+    if not isinstance(pictures, list):
+        return read([pictures], weights, length, allowed, others)[0]
+    reader = cached_reader(weights)
+    readings: list[Reading] = []
+    for start in range(0, len(pictures), _BATCH):
+        batch = [to_grey(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
+        logits = np.asarray(reader.logits(fit_images(batch, reader.image_size)))  # (B, T, K)
+        found = reader.decode(logits, length, allowed)
+        if others:
+            pairs = zip(found, logits, strict=True)
+            found = [_with_alternatives(reader, reading, scores, length, allowed, others) for reading, scores in pairs]
+        readings += found
+    return readings
+
+
+def to_grey(picture: Picture, name: str) -> np.ndarray:
+    """Turns a picture in any form into grey pixels (H, W) uint8.
+
+    Raises:
+        InputError: it has none of these forms, or is no image.
+    """
+    if isinstance(picture, str | Path):
+        return decode_image(read_bytes(Path(picture), str(picture)), str(picture))
+    if isinstance(picture, bytes):
+        return decode_image(picture, name)
+    if isinstance(picture, Image.Image):
+        return grey(picture)
+    if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
+        shape = f" of shape {picture.shape}" if isinstance(picture, np.ndarray) else ""
+        said = f"{name}: a {type(picture).__name__}{shape} is no picture"
+        raise InputError(f"{said}; give a path, bytes, a Pillow image, or an array (H, W) or (H, W, C)")
+    if picture.dtype != np.uint8:
+        if not (np.isfinite(picture).all() and picture.min() >= 0 and picture.max() <= 255):
+            raise InputError(f"{name}: its values leave 0..255; scale them first")
+        picture = picture.round().astype(np.uint8)
+    try:
+        return grey(Image.fromarray(picture.squeeze()))
+    except TypeError:
+        raise InputError(f"{name}: an array of shape {picture.shape} is no picture; give 1, 3 or 4 channels") from None
+
+
+def weights_path(weights: str | Path) -> Path:
+    """The file of weights that are given by the name of pretrained ones or by their path."""
+    return WEIGHTS_DIR / PRETRAINED[str(weights)] if str(weights) in PRETRAINED else Path(weights)
+
+
+def cached_reader(weights: str | Path) -> Reader:
+    """The reader of weights, which are loaded once, and again when their file has changed."""
+    path = weights_path(weights)
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    with _loading:  # or two threads would load it twice
+        return _load_once(path, changed)
+
+
+@lru_cache(maxsize=8)
+def _load_once(weights: Path, changed: int) -> Reader:
+    return Reader.load(weights)
+
+
+def _with_alternatives(
+    reader: Reader, reading: Reading, scores: np.ndarray, length: int | None, allowed: str | None, others: int
+) -> Reading:
+    likely = reader.alternatives(scores, others + 1, length, allowed)
+    return replace(reading, alternatives=tuple(one for one in likely if one.text != reading.text)[:others])

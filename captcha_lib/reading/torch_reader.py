@@ -1,0 +1,156 @@
+"""`TorchReader`: a weights file, read by torch. A weights file is data, and code in it is never run."""
+
+import io
+import pickle
+import warnings
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import InputError
+from captcha_lib.files import progress, replacing
+from captcha_lib.model import CRNN, time_steps
+from captcha_lib.reading.base import MAX_BYTES, Reader, is_sound
+
+FORMAT, OLDER_FORMAT = "captcha_lib weights 3", "captcha_lib weights 2"
+KEYS = {"format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"}
+MAX_FEATURES = 512  # of a layer; far more than the networks here have
+
+
+@dataclass(frozen=True)
+class TorchReader(Reader):
+    """A reader whose network is a torch module in evaluation mode."""
+
+    model: CRNN = field(kw_only=True)
+
+    @torch.no_grad()
+    def logits(self, images: torch.Tensor | np.ndarray, batch_size: int = 64) -> torch.Tensor:
+        """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32 on the CPU."""
+        device = next(self.model.parameters()).device
+        batches = torch.as_tensor(images).split(batch_size)
+        return torch.cat([self.model(batch.to(device)).cpu() for batch in progress(batches)])
+
+    def save(self, path: Path) -> None:
+        """Writes a weights file: a dict of tensors, matrices in half precision, and plain values; no code."""
+        weights = {
+            "format": FORMAT,
+            "state": {name: _stored(tensor.cpu()) for name, tensor in self.model.state_dict().items()},
+            "alphabet": self.alphabet.characters,
+            "image_size": list(self.image_size),
+            "length": self.length,
+            "temperature": [self.temperature, self.temperature_any],
+            "channels": list(self.model.channels),
+            "hidden": self.model.hidden,
+        }
+        write_tensors(path, weights)
+
+    @staticmethod
+    def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "TorchReader":
+        """Reads a weights file; `threads` are torch's own and not set here.
+
+        Raises:
+            InputError: no such file, no weights of this project, damaged ones, or a file that carries code.
+        """
+        weights = _unpacked(Path(path))
+        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] not in (FORMAT, OLDER_FORMAT):
+            raise InputError(f"weights {path}: not weights of this project; train some with the train command")
+        if weights["format"] == OLDER_FORMAT:  # with one temperature for all decoders
+            weights["temperature"] = [weights["temperature"]] * 2
+        model = _build(weights)
+        if model is None:
+            raise InputError(f"weights {path}: its parts contradict each other; copy or train it again")
+        height, width = weights["image_size"]
+        alphabet, length = Alphabet(weights["alphabet"]), weights["length"]
+        return TorchReader(alphabet, (height, width), length, *weights["temperature"], model=model.eval().to(device))
+
+
+def write_tensors(path: Path, things: dict) -> None:
+    """Writes a file of tensors and plain values atomically; raises InputError where it is not writable."""
+    buffer = io.BytesIO()  # torch's own writing to a file does not report a full disk
+    torch.save(things, buffer)
+    with replacing(path) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def round_weights(model: CRNN) -> None:
+    """Rounds a network's weights to the precision of a weights file, so that what is measured is what is stored."""
+    model.load_state_dict({name: _stored(tensor) for name, tensor in model.state_dict().items()})
+
+
+def _unpacked(path: Path) -> Any:
+    """What torch finds in a file, without running code; raises InputError."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        if not path.is_file():  # nor a pipe or a device, which may have no end
+            raise FileNotFoundError
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about archives of other kinds, which the next lines refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except IsADirectoryError:
+        raise InputError(f"weights {path}: this is a folder; name a file") from None
+    except FileNotFoundError:
+        raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
+    except pickle.UnpicklingError:
+        raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
+    except Exception as error:  # damaged bytes fail in many ways
+        kind = type(error).__name__
+        raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None
+
+
+def _check_archive(path: Path) -> None:
+    """Raises BadZipFile unless this is a zip such as torch.save writes: nothing is compressed, every checksum is right.
+
+    torch itself verifies no checksums, and it would unpack a small file to any size.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise zipfile.BadZipFile
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if compressed or sum(entry.file_size for entry in entries) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile
+
+
+def _build(weights: dict) -> CRNN | None:
+    """The network of a weights file, or None where the file contradicts itself."""
+    size, length, channels, hidden = (weights[name] for name in ("image_size", "length", "channels", "hidden"))
+    temperatures = weights["temperature"]
+    if type(temperatures) is not list or len(temperatures) != 2:
+        return None
+    if not is_sound(weights["alphabet"], size, length, tuple(temperatures)) or (length or 0) > time_steps(size[1]):
+        return None
+    if type(channels) is not list or len(channels) != 3:
+        return None
+    if any(type(n) is not int or not 1 <= n <= MAX_FEATURES for n in [*channels, hidden]) or hidden % 2:
+        return None
+    model = CRNN(len(weights["alphabet"]) + 1, size[0], tuple(channels), hidden)
+    own, state = model.state_dict(), weights["state"]
+    if not isinstance(state, dict) or set(state) != set(own):
+        return None
+    if not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
+        return None
+    model.load_state_dict(state)
+    return model
+
+
+def _is_like(thing: object, tensor: torch.Tensor) -> bool:
+    """Whether it is a finite tensor of the same kind, type and shape."""
+    return (
+        type(thing) is torch.Tensor
+        and (thing.device, thing.layout, thing.dtype) == (tensor.device, tensor.layout, tensor.dtype)
+        and thing.shape == tensor.shape
+        and bool(thing.isfinite().all())
+    )
+
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """Matrices and kernels, which are nearly all of the bytes, in half precision; statistics and biases unchanged."""
+    return tensor.half() if tensor.ndim > 1 else tensor

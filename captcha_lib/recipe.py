@@ -1,0 +1,146 @@
+"""`Recipe`: the defaults derived from a data set: hyperparameters and initial weights; and a table that shows them."""
+
+import string
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from captcha_lib.alphabet import Alphabet, count_doubles, named
+from captcha_lib.config import WEIGHTS_DIR, Config, InputError
+from captcha_lib.data.batches import Stream
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.images import HEIGHTS
+from captcha_lib.data.split import is_official
+from captcha_lib.model import time_steps
+from captcha_lib.reading.torch_reader import TorchReader
+
+# The weights that small sets start from, and the characters that they know; see studies/pretraining.py.
+GENERAL = WEIGHTS_DIR / "general.pth"
+CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# From this number of training images on, the defaults of `Config` hold, which were chosen for 802.
+MEDIUM_SET = 800
+# A smaller set, and one that starts from weights that can read, is repeated until SMALL_SHOWN images were shown in
+# all; each image at most MAX_REPEATS times an epoch, every time in another warp.
+SMALL_EPOCHS, SMALL_SHOWN, MAX_REPEATS = 48, 38_400, 8
+# A set this large feeds a larger network, which takes longer to learn and needs less augmentation. Counted in passes
+# over the images, but for very large sets.
+LARGE_SET = 3000
+LARGE_EPOCHS, MIN_EPOCHS, LARGE_SHOWN = 40, 12, 200_000
+# A character in fewer images than this can hardly be learnt, and its reading not be tested.
+RARE = 3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a data set is learnt.
+
+    Attributes:
+        config: the hyperparameters.
+        start: the reader whose weights training starts from; None for random ones.
+        start_from: where these weights come from, in words.
+        stream: what is trained on instead of the training images, if anything.
+    """
+
+    config: Config
+    start: TorchReader | None = None
+    start_from: str = "random"
+    stream: Stream | None = None
+
+
+def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> Recipe:
+    """The recipe of `train` for a split data set.
+
+    The generated and the Kaggle images are learnt from scratch unless `start` says otherwise.
+
+    Args:
+        captchas: a split data set.
+        seed: of the training.
+        start: "general", "none", or a weights file; None takes "general" where there are not too many images, it knows
+            most of the alphabet and the pictures have the height that it was trained on.
+
+    Raises:
+        InputError: no such weights, or they know no character of the alphabet.
+    """
+    images = len(captchas.subset("train"))
+    if start is None:
+        suits = images < LARGE_SET and not is_official(captchas) and _suits(captchas.alphabet, captchas.size[0])
+        start = "general" if suits else "none"
+    if start == "none":
+        return Recipe(replace(config_for(images), seed=seed))
+    path = GENERAL if start == "general" else Path(start)
+    reader = TorchReader.load(path)
+    known = [character for character in captchas.alphabet.characters if character in reader.alphabet.characters]
+    if not known:
+        raise InputError(f"start {path}: it knows no character of {captchas.alphabet.characters!r}; give --start none")
+    said = f"{start}, which knows {len(known)} of {len(captchas.alphabet.characters)} characters"
+    return Recipe(replace(config_for(images, started=True), seed=seed), reader, said)
+
+
+def config_for(images: int, started: bool = False) -> Config:
+    """The hyperparameters for a number of training images.
+
+    Args:
+        images: for training, without validation and test.
+        started: whether training starts from weights that can read: then there is no plateau, see notebook 03, and the
+            layers are given.
+    """
+    config = Config(warmup_epochs=0, augment_ramp=0) if started else Config()
+    if images >= LARGE_SET and not started:
+        epochs = min(LARGE_EPOCHS, max(MIN_EPOCHS, LARGE_SHOWN // images))
+        larger = replace(config, channels=(48, 96, 160), hidden=160, dropout=0.2, augment_strength=0.5)
+        return replace(larger, epochs=epochs)
+    if images >= MEDIUM_SET and not started:
+        return config
+    epochs = min(SMALL_EPOCHS, max(config.epochs, SMALL_SHOWN // images))
+    return replace(config, epochs=epochs, per_epoch=min(MEDIUM_SET, MAX_REPEATS * images))
+
+
+def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
+    """What a training on these images will be, one row a fact: what, value, follows_from."""
+    manifest, train, config = captchas.manifest, captchas.subset("train"), recipe.config
+    characters = captchas.alphabet.characters
+    sizes = Counter(zip(manifest["width"], manifest["height"], strict=True)).most_common()
+    height, width = captchas.size
+    lengths = manifest["label"].str.len()
+    needed = max(len(label) + count_doubles(label) for label in captchas.labels)
+    seen = Counter(character for label in captchas.labels for character in set(label))
+    rare = ", ".join(f"{named(c)} in {seen[c]}" for c in characters if seen[c] < RARE) or "none"
+    subsets = " / ".join(str(len(captchas.subset(name))) for name in ("train", "val", "test"))
+    shown = len(recipe.stream) if recipe.stream else max(config.per_epoch, len(train))
+    rows = [
+        ("images", f"{len(captchas):,}", captchas.source),
+        ("train / val / test", subsets, "--split, --seed"),
+        ("size in the files", _sizes(sizes), "the files"),
+        ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
+        ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
+        ("alphabet", f"{len(characters)}: {characters}", "the labels; --alphabet, --ignore-case"),
+        ("rare characters", rare, f"in fewer than {RARE} images; add some"),
+        ("length", _lengths(lengths.min(), lengths.max()), "the labels"),
+        ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
+        ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),
+        ("initial weights", recipe.start_from, "--start"),
+    ]
+    return pd.DataFrame(rows, columns=["what", "value", "follows_from"])
+
+
+def show(table: pd.DataFrame) -> str:
+    """The table as lines of text."""
+    wide = table["what"].str.len().max()
+    return "\n".join(f"{row.what:{wide}}  {row.value}  [{row.follows_from}]" for row in table.itertuples())
+
+
+def _suits(alphabet: Alphabet, height: int) -> bool:
+    """Whether the general weights know most of an alphabet, and pictures of this height in px."""
+    known = sum(character in CHARACTERS for character in alphabet.characters)
+    return HEIGHTS[0] <= height <= HEIGHTS[1] and 2 * known > len(alphabet.characters)
+
+
+def _sizes(sizes: list[tuple[tuple[int, int], int]]) -> str:
+    (width, height), _ = sizes[0]
+    return f"{width} x {height} px" + (f", and {len(sizes) - 1} more" if len(sizes) > 1 else "")
+
+
+def _lengths(shortest: int, longest: int) -> str:
+    return f"always {longest}" if shortest == longest else f"{shortest} to {longest} characters"

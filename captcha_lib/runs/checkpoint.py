@@ -1,0 +1,69 @@
+"""Checkpoints: the state of a training after an epoch, and whose training it is."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config, InputError
+from captcha_lib.data.batches import Stream
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.reading.torch_reader import write_tensors
+from captcha_lib.runs.digest import code_digest
+
+CODE = ("code", "torch")  # what differs where the same training is run by other code
+
+
+def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
+    """What has to agree for two trainings to be the same one; plain values only."""
+    settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
+    images = f"{train.identity()} + {'0' if val is None else val.identity()}"
+    return settings | {"alphabet": alphabet.characters, "images": images} | made_by("captcha_lib.training")
+
+
+def made_by(*modules: str) -> dict:
+    """The digest of the code that makes a result, and torch's version; see `code_digest`."""
+    return {"code": code_digest(*modules), "torch": torch.__version__.partition("+")[0]}
+
+
+def differences(theirs: dict, ours: dict) -> list[str]:
+    """The names under which two identities differ; code and version last."""
+    names = [name for name in ours if theirs.get(name) != ours[name]]
+    return sorted(names, key=lambda name: name in CODE)
+
+
+def save_checkpoint(path: Path, state_dict: dict, own: dict) -> None:
+    """Writes a checkpoint atomically."""
+    write_tensors(path, {"identity": own, "state": state_dict})
+
+
+def load_checkpoint(path: Path, load_state: Callable[[dict], None], own: dict, report: Callable[[str], None]) -> bool:
+    """Hands the state of a checkpoint to `load_state`; False, and a line, where other code made it.
+
+    Raises:
+        InputError: it belongs to another training, or cannot be read.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        theirs, state_dict = dict(saved["identity"]), saved["state"]
+    except Exception as error:  # a truncated or foreign file fails in many ways
+        raise _unreadable(path, error) from None
+    differing = differences(theirs, own)
+    if differing and differing[0] not in CODE:
+        name = differing[0]
+        said = f"checkpoint {path}: it belongs to another run ({name} {theirs.get(name)}, here {own[name]})"
+        raise InputError(f"{said}; start without --resume")
+    if differing:
+        report(f"checkpoint {path}: made by other {' and '.join(differing)}; training starts from the beginning")
+        return False
+    try:
+        load_state(state_dict)
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+    return True
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"checkpoint {path}: it cannot be read ({type(error).__name__}); start without --resume")

@@ -1,0 +1,343 @@
+"""`fit`: a short, flat training loop that returns its history. Checkpoints every epoch, resumes to the same weights.
+
+An epoch is a function of the state that it starts from, the seed and its number, and of nothing else: its random
+numbers are seeded anew. So a run that was interrupted goes on as if nothing had happened. Under torchrun several
+processes train one network (see `runs.distributed`).
+"""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from captcha_lib.alphabet import BLANK, Alphabet, count_doubles
+from captcha_lib.augment import augment
+from captcha_lib.config import MIN_SIDE, Config, InputError
+from captcha_lib.data.batches import Batch, MemoryBatches, Stream, StreamBatches, open_batches
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.decode import Reading, spell
+from captcha_lib.metrics import count_exact, fit_temperature
+from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
+from captcha_lib.reading.torch_reader import TorchReader, round_weights
+from captcha_lib.runs.checkpoint import identity, load_checkpoint, save_checkpoint
+from captcha_lib.runs.distributed import leads, own_rank
+from captcha_lib.runs.results import describe_epoch
+
+_SEEDS_OF_A_RANK = 2**32  # apart from those of every other process
+
+
+def silent(line: str) -> None:
+    """A `report` for trainings that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """How a training is run, which does not change its result.
+
+    Attributes:
+        checkpoint: a file written after every epoch.
+        resume: goes on from the checkpoint, if there is one.
+        device: where the network is trained, such as "cpu" or "cuda".
+        report: gets one line an epoch.
+    """
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    device: str = "cpu"
+    report: Callable[[str], None] = silent
+
+
+@dataclass
+class State:
+    """All that a training carries from one epoch to the next."""
+
+    model: CRNN
+    averaged: AveragedModel
+    optimizer: torch.optim.AdamW
+    schedule: torch.optim.lr_scheduler.OneCycleLR
+    history: list[dict] = field(default_factory=list)
+    best: dict = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def state_dict(self) -> dict:
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "schedule")}
+        return parts | {"history": self.history, "best": self.best}
+
+    def load_state_dict(self, saved: dict) -> None:
+        """Raises ValueError if weights are not finite, or the epochs are not 1, 2, 3, ..."""
+        for name in ("model", "averaged", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.history, self.best = saved["history"], saved["best"]
+        parts = [
+            *self.model.state_dict().values(),
+            *self.averaged.state_dict().values(),
+            *self.best["weights"].values(),
+        ]
+        if not all(tensor.isfinite().all() for tensor in parts):
+            raise ValueError("weights that are not finite")
+        if [row["epoch"] for row in self.history] != list(range(1, len(self.history) + 1)):
+            raise ValueError("epochs are missing")
+
+
+def fit(
+    train: Captchas | Stream,
+    val: Captchas | None,
+    config: Config,
+    start: TorchReader | None = None,
+    session: Session = Session(),
+) -> tuple[TorchReader, pd.DataFrame]:
+    """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
+
+    Args:
+        train: labelled images of one size, or a stream of captchas; their alphabet is learnt. No test image is ever
+            seen here.
+        val: labelled images of the same size. Without them the weights of the last epoch are kept, and confidences are
+            not calibrated.
+        config: the hyperparameters.
+        start: a reader of the same network, whose weights are trained further; of its classes those of the characters
+            that both alphabets hold.
+        session: checkpoint, device and progress.
+
+    Returns:
+        the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
+        per text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far).
+        Without validation images it has no val_ctc, val_exact, val_n and blank. With a stream it has waited, too: the
+        share of the epoch's training time spent waiting for images.
+
+    Raises:
+        InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
+            network is another one, or a loss that is not finite.
+    """
+    devices = [torch.device(session.device)] if session.device.startswith("cuda") else []
+    with torch.random.fork_rng(devices):  # torch's global random state is the caller's
+        return _fit(train, val, config, start, session)
+
+
+def _fit(
+    train: Captchas | Stream, val: Captchas | None, config: Config, start: TorchReader | None, session: Session
+) -> tuple[TorchReader, pd.DataFrame]:
+    torch.manual_seed(config.seed)
+    alphabet, batches = train.alphabet, open_batches(train, train.alphabet, config, own_rank())
+    model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout)
+    if start is not None:
+        _take_over(model, start, alphabet)
+    state = _start(model.to(session.device, memory_format=torch.channels_last), batches.steps, config)
+    _check_lengths(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()))
+    own = identity(train, val, alphabet, config) | {"start": _digest(start)}
+    checkpoint = session.checkpoint
+    resumes = session.resume and checkpoint is not None and checkpoint.exists()
+    if resumes and load_checkpoint(checkpoint, state.load_state_dict, own, session.report):
+        session.report(f"resumed after epoch {len(state.history)}")
+    distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
+    for epoch in range(len(state.history), config.epochs):
+        began = time.perf_counter()
+        row = {"epoch": epoch + 1, "phase": _phase(epoch, config)}
+        row |= _train_epoch(state, distributed, batches, config, epoch)
+        _check_loss(row)
+        if val is not None:
+            row |= _validate(state.averaged.module, val, alphabet)
+        spent = state.history[-1]["seconds"] if state.history else 0.0
+        row["seconds"] = spent + time.perf_counter() - began
+        state.history.append(row)
+        _keep_if_best(state, row)
+        if checkpoint is not None and leads():
+            save_checkpoint(checkpoint, state.state_dict(), own)
+        session.report(describe_epoch(row, config.epochs))
+    return _best_reader(state, train, val), pd.DataFrame(state.history)
+
+
+def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
+    """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
+
+    Ink is what differs from the picture's median grey by at least half of what its most different pixel does. A column
+    counts as inked if it holds, smoothed, at least half of what the mean column holds: glyphs do, a lone line does not.
+
+    Shape:
+        (B, 1, H, W) uint8, padded ids (B, max L), lengths (B,) -> (B, T) int64.
+    """
+    grey = images[:, 0].float()  # (B, H, W)
+    paper = grey.flatten(1).median(1).values[:, None, None]
+    contrast = (grey - paper).abs()
+    ink = (contrast >= contrast.amax((1, 2), keepdim=True) / 2).float().mean(1)  # (B, W)
+    ink = F.avg_pool1d(ink[:, None], 9, stride=1, padding=4)[:, 0]  # (B, W)
+    inked = ink >= ink.mean(1, keepdim=True) / 2
+    width = inked.shape[1]
+    place = torch.arange(width, device=images.device)
+    first = torch.where(inked, place, width).amin(1, keepdim=True)  # (B, 1)
+    last = torch.where(inked, place, -1).amax(1, keepdim=True)  # (B, 1)
+    centre = (torch.arange(steps, device=images.device) + 0.5) * width / steps  # (T,), px
+    index = ((centre - first) / (last + 1 - first) * lengths[:, None]).floor().long()  # (B, T)
+    inside = (index >= 0) & (index < lengths[:, None])
+    return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
+
+
+def schedule_steps(steps: int, peak: float) -> int:
+    """The steps that OneCycleLR is told of: it divides by zero where its peak is reached after exactly one step."""
+    return steps + 1 if math.isclose(peak * steps, 1) else steps
+
+
+def _digest(start: TorchReader | None) -> str:
+    """Identifies the weights that a training starts from."""
+    tensors = start.model.state_dict().values() if start else []
+    return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
+
+
+def _start(model: CRNN, steps_an_epoch: int, config: Config) -> State:
+    steps = schedule_steps(config.epochs * steps_an_epoch, config.schedule_peak)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+    rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
+    return State(model, averaged, optimizer, schedule)
+
+
+def _take_over(model: CRNN, start: TorchReader, alphabet: Alphabet) -> None:
+    """Gives a new network the weights of a reader; classes of characters that the reader does not know stay random."""
+    own, theirs = model.state_dict(), start.model.state_dict()
+    known = "".join(character for character in alphabet.characters if character in start.alphabet.characters)
+    ours_of, theirs_of = ([BLANK, *one.encode(known)] for one in (alphabet, start.alphabet))
+    try:
+        for name in ("classify.1.weight", "classify.1.bias"):
+            own[name][ours_of] = theirs[name][theirs_of]
+        model.load_state_dict(theirs | {name: own[name] for name in own if name.startswith("classify")})
+    except RuntimeError:
+        raise InputError("start: its network has other layers or another height; start from other weights") from None
+
+
+def _best_reader(state: State, train: Captchas | Stream, val: Captchas | None) -> TorchReader:
+    model = state.averaged.module
+    model.load_state_dict(state.best["weights"])
+    round_weights(model)
+    reader = TorchReader(train.alphabet, train.size, train.length, model=model.eval())
+    if val is None:
+        return reader
+    logits = reader.logits(val.images)
+    own, free = (_temperature(reader.decode(logits, length), val.labels) for length in (None, 0))
+    return replace(reader, temperature=own, temperature_any=free)
+
+
+def _temperature(readings: list[Reading], labels: list[str]) -> float:
+    right = [reading.text == label for reading, label in zip(readings, labels, strict=True)]
+    return fit_temperature([reading.confidence for reading in readings], right)
+
+
+def _phase(epoch: int, config: Config) -> str:
+    return "frames" if epoch < config.warmup_epochs else "ctc"
+
+
+def _check_loss(row: dict) -> None:
+    """Stops before such weights would be kept."""
+    if not math.isfinite(row["train_ctc"]):
+        said = f"epoch {row['epoch']}: the loss is not finite ({row['train_ctc']})"
+        raise InputError(f"{said}; train with a lower learning_rate, or on --device cpu")
+
+
+def _strength(epoch: int, config: Config) -> float:
+    """No warps in the warm-up, which is to find where the characters are; then more with each epoch."""
+    grown = (epoch - config.warmup_epochs) / max(1, config.augment_ramp)
+    return config.augment_strength * min(1.0, max(0.0, grown))
+
+
+def _train_epoch(
+    state: State, distributed: nn.Module, batches: MemoryBatches | StreamBatches, config: Config, epoch: int
+) -> dict:
+    """One pass over an epoch's images; returns the columns of the history that it fills.
+
+    `distributed` is the state's network, which averages its gradients over the processes if there are several.
+    """
+    seed = config.seed * 10_000 + epoch
+    rank_seed = seed + own_rank().rank * _SEEDS_OF_A_RANK
+    torch.manual_seed(rank_seed)  # dropout
+    order = torch.Generator().manual_seed(seed)
+    warps = order if leads() else torch.Generator().manual_seed(rank_seed)
+    state.model.train()
+    timed = _Timed(batches.epoch(epoch, order))
+    began, total, seen = time.perf_counter(), 0.0, 0
+    for batch in timed:
+        images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
+        total += _step(state, distributed, batch._replace(images=images), config, _phase(epoch, config) == "frames")
+        seen += len(images)
+    row = {"train_ctc": total / seen}
+    if isinstance(batches, StreamBatches):
+        row["waited"] = timed.seconds / (time.perf_counter() - began)
+    return row
+
+
+def _step(state: State, distributed: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:
+    """Moves the weights by one batch; returns the sum of its CTC losses in nats."""
+    half = config.bfloat16 and has_bfloat16(str(state.device))
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
+        logits = distributed(batch.images)  # (B, T, K)
+    ctc = ctc_loss(logits, batch.ids, batch.lengths)  # (B,)
+    if warming_up:
+        targets = frame_targets(batch.images.cpu(), batch.ids, batch.lengths, logits.shape[1])  # (B, T)
+        loss = F.cross_entropy(logits.transpose(1, 2), targets.to(state.device))
+    else:
+        loss = (ctc / batch.lengths).mean()
+    state.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    state.optimizer.step()
+    state.schedule.step()
+    state.averaged.update_parameters(state.model)
+    return float(ctc.detach().sum())
+
+
+class _Timed:
+    """Goes through batches and adds up the seconds spent waiting for them."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            began = time.perf_counter()
+            batch = next(self.batches, None)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+
+@torch.no_grad()
+def _validate(model: CRNN, val: Captchas, alphabet: Alphabet) -> dict:
+    logits = TorchReader(alphabet, val.size, None, model=model.eval()).logits(val.images)  # (N, T, K)
+    return {
+        "val_ctc": float(ctc_loss(logits, *alphabet.encode_batch(val.labels)).mean()),
+        "val_exact": count_exact(spell(logits, alphabet), val.labels),
+        "val_n": len(val),
+        "blank": float((logits.argmax(-1) == BLANK).float().mean()),
+    }
+
+
+def _keep_if_best(state: State, row: dict) -> None:
+    """Equally good epochs are settled by the schedule, which ends with the smallest steps, and not by the loss: a wrong
+    label among the validation images costs more the surer a network is, so the loss would favour early epochs.
+    """
+    exact = row.get("val_exact", 0)
+    if not state.best or exact >= state.best["exact"]:
+        state.best = {"exact": exact, "weights": copy.deepcopy(state.averaged.module.state_dict())}
+
+
+def _check_lengths(width: int, named_texts: list[tuple[str, str]]) -> None:
+    """CTC needs a time step for each character, and one for the blank between equal neighbours."""
+    if width < MIN_SIDE:
+        raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
+    steps = time_steps(width)
+    for name, text in named_texts:
+        needed = len(text) + count_doubles(text)
+        if needed > steps:
+            raise InputError(f"{name}: its label needs {needed} time steps and the picture gives {steps}; widen it")

@@ -1,0 +1,144 @@
+"""The pictures of the studies: tables -> matplotlib figures."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from captcha_lib.metrics import wilson_interval
+from captcha_lib.plots import RIGHT, WIDTH, WRONG, finished
+
+
+def plot_risk_coverage(curves: dict[str, pd.DataFrame]) -> Figure:
+    """The share of wrong readings among the surest ones, for each share that is kept: tables of `risk_coverage`."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.2), layout="constrained")
+    for name, curve in curves.items():
+        axis.step(100 * curve["coverage"], 100 * (1 - curve["exact_rate"]), where="post", label=name)
+    axis.axhline(0.1, color="grey", linestyle=":", label="99.9 % right")
+    axis.set(xlabel="coverage: readings kept, surest first, %", ylabel="wrong among the kept, %", xlim=(88, 100.2))
+    axis.legend()
+    return finished(figure)
+
+
+def plot_margins(ranking: pd.DataFrame, suspects: pd.Series, name: str, ranks: int = 60) -> Figure:
+    """The margins of the first ranks of a label audit, those of `suspects` (booleans) in red under their name."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.2), layout="constrained")
+    first = ranking[ranking["rank"] <= ranks]
+    for is_suspect, color, label in ((False, RIGHT, "other labels"), (True, WRONG, name)):
+        rows = first[suspects.loc[first.index] == is_suspect]
+        axis.plot(rows["rank"], rows["margin"], ".", color=color, label=label)
+    axis.axhline(0, color="grey", linestyle=":")
+    axis.set(xlabel="rank", ylabel="log-likelihood of the label\nminus that of the best other text, nats")
+    axis.legend()
+    return finished(figure)
+
+
+def plot_time_to_accuracy(epochs: pd.DataFrame, target: float) -> Figure:
+    """Exact match against seconds of training, a line a seed: device, threads, seed, seconds, exact, n."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.4), layout="constrained")
+    for color, ((device, threads), table) in zip(
+        plt.cm.tab10.colors, epochs.groupby(["device", "threads"]), strict=False
+    ):
+        name = f"{threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else device
+        for i, (_, seed) in enumerate(table.groupby("seed")):
+            label = None if i else f"{name}, {table['seed'].nunique()} seeds"
+            axis.plot(
+                seed["seconds"], 100 * seed["exact"] / seed["n"], color=color, alpha=0.6, linewidth=1, label=label
+            )
+    axis.axhline(100 * target, color="grey", linestyle=":", label=f"{target:.0%}")
+    axis.set(xlabel="seconds since training began", ylabel="exact match on the test, %", ylim=(-2, 102), xlim=(0, None))
+    axis.legend(loc="lower right")
+    return finished(figure)
+
+
+def plot_reading_speed(rows: pd.DataFrame) -> Figure:
+    """Images a second of several readers as bars, with their exact match: reader, images_per_second, exact."""
+    rows = rows.sort_values("images_per_second")
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1), layout="constrained")
+    ours = rows["reader"].str.startswith("captcha_lib")
+    axis.barh(rows["reader"], rows["images_per_second"], color=np.where(ours, RIGHT, "silver"))
+    for place, row in enumerate(rows.itertuples()):
+        said = f" {row.images_per_second:,.0f} a second, {100 * row.exact:.1f} % exact"
+        axis.annotate(said, (row.images_per_second, place), va="center", fontsize=9)
+    axis.set(xscale="log", xlabel="images a second, from file bytes to text, one core")
+    axis.set_xlim(rows["images_per_second"].min() / 3, rows["images_per_second"].max() * 50)  # room for what is said
+    return finished(figure)
+
+
+def plot_label_curve(summary: pd.DataFrame) -> Figure:
+    """Exact match against labels, a line a start with the band of its draws: start, labels, mean, lowest, highest.
+
+    Left all of it, right the upper end; the axis of labels is linear near 0 and logarithmic from 10 on.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
+    names = {"generated": "after generated captchas", "scratch": "from scratch"}
+    for axis, low in zip(axes, (0, 95), strict=True):
+        for color, start in zip((RIGHT, "tab:orange"), names, strict=True):
+            rows = summary[summary["start"] == start]
+            axis.fill_between(rows["labels"], 100 * rows["lowest"], 100 * rows["highest"], color=color, alpha=0.2)
+            axis.plot(rows["labels"], 100 * rows["mean"], marker=".", color=color, label=names[start])
+        axis.set_xscale("symlog", linthresh=10)
+        ticks = sorted(summary["labels"].unique())
+        axis.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+        axis.minorticks_off()
+        axis.set(xlabel="labelled images", ylabel="exact match on the test, %", ylim=(low - 0.02 * (100 - low), 100.2))
+        axis.grid(alpha=0.3)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.92))
+    return finished(figure)
+
+
+def plot_growth(curve: pd.DataFrame) -> Figure:
+    """Exact match against training images with 95 % intervals, and the last row's estimate: images, exact, n, rate."""
+    measured, expected = curve.iloc[:-1], curve.iloc[-2:]
+    bounds = [wilson_interval(int(row.exact), int(row.n)) for row in measured.itertuples()]
+    rates = measured["rate"].to_numpy()
+    errors = np.abs(np.array(bounds).T - rates)  # (2, N): below, above
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+    axis.plot(expected["images"], 100 * expected["rate"], ls=":", marker="o", color=RIGHT, mfc="w", label="expected")
+    axis.errorbar(measured["images"], 100 * rates, 100 * errors, marker="o", capsize=3, color=RIGHT, label="measured")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(curve["images"], [str(n) for n in curve["images"]])
+    axis.set(xlabel="training images", ylabel="exact match, %", ylim=(-2, 102))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    return finished(figure)
+
+
+def plot_protection(table: pd.DataFrame, named: int = 10) -> Figure:
+    """What each setting costs the reader against what it costs general OCR, a panel for each number of labels.
+
+    Args:
+        table: of `protect.with_losses`.
+        named: so many settings that cost the reader most beyond what they cost OCR are named, if they stand apart.
+    """
+    sizes = sorted(table["labels"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained", sharey=True)
+    for axis, labels in zip(axes[0], sizes, strict=True):
+        rows = table[table["labels"] == labels]
+        gain = (rows["machine_loss"] - rows["legibility_loss"]).sort_values(ascending=False)
+        is_pair = rows["setting"].str.contains("+", regex=False)
+        for pair, color, name in ((True, "silver", "pairs"), (False, RIGHT, "single knobs")):
+            some = rows[is_pair == pair]
+            axis.plot(some["legibility_loss"], some["machine_loss"], "o", color=color, markersize=5, label=name)
+        best = rows.loc[gain.index[:named]]
+        for row in _apart(best[best["machine_loss"] > 3]).itertuples():
+            right = row.legibility_loss > 50  # there a name goes to the left of its point
+            at, offset = (row.legibility_loss, row.machine_loss), (-5 if right else 5, 0)
+            side = "right" if right else "left"
+            axis.annotate(row.setting, at, offset, textcoords="offset points", fontsize=7, va="center", ha=side)
+        axis.axline((0, 0), slope=1, color="grey", linestyle=":")
+        axis.set(
+            xlabel="lost by general OCR, points of characters", title=f"{labels:,} labelled images", xlim=(-4, 100)
+        )
+    axes[0][0].set(ylabel="lost by the reader,\npoints of exact match")
+    axes[0][-1].legend(loc="upper left")
+    return finished(figure)
+
+
+def _apart(rows: pd.DataFrame, points: float = 3.0) -> pd.DataFrame:
+    """The rows whose machine_loss is at least so far from that of every row kept before: their names do not touch."""
+    kept: list[int] = []
+    for i, loss in rows["machine_loss"].items():
+        if all(abs(loss - rows["machine_loss"][k]) >= points for k in kept):
+            kept.append(i)
+    return rows.loc[kept]

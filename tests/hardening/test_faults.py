@@ -1,0 +1,329 @@
+"""Runs that are killed, meet a full disk or another run, or that somebody stops: nothing is lost or half-written."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.killing import Moment, run
+
+from captcha_lib.config import ROOT, InputError
+from captcha_lib.data.labels import LabelRule
+from captcha_lib.data.load import load_data, write_captchas
+from captcha_lib.data.split import split_captchas, write_layout, write_split
+from captcha_lib.files import sole_writer
+
+KILLS = 20
+MEASURED = {"metrics.json": "train_seconds", "crossval.json": "train_seconds_median", "job.json": "seconds"}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All the files under a folder, without what a clock measured."""
+    return {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _content(path: Path) -> bytes:
+    if path.name == "checkpoint.pth":  # holds the seconds of its epochs
+        return b""
+    if path.name not in MEASURED or any(name.startswith(".part-") for name in path.parts):  # half a file, maybe
+        return path.read_bytes()
+    figures = json.loads(path.read_bytes())
+    del figures[MEASURED[path.name]]
+    return json.dumps(figures).encode()
+
+
+def moments(steps: int, seconds: float, largest: int) -> list[Moment]:
+    """20 random moments of a run: between steps in the file system, in the middle of a write, whenever."""
+    chance = random.Random(0)
+    between = [Moment(step=step) for step in chance.sample(range(1, steps + 1), min(9, steps))]
+    within = [Moment(size=chance.randrange(1, largest)) for _ in range(6)]
+    return (
+        between + within + [Moment(seconds=chance.uniform(0, 0.7 * seconds)) for _ in range(KILLS - len(between) - 6)]
+    )
+
+
+def goes_on(words: list, again: list, out: Path, keep: Path, status: int = 0) -> None:
+    """Kills a command that writes to `out` at 20 moments, goes on with it, and compares with an unbroken run."""
+    whole = run([*words, "--out", out], keep)
+    assert whole.status == status, whole.said
+    expected = tree(keep)
+    largest = max(path.stat().st_size for path in keep.rglob("*") if path.is_file())
+    killed = 0
+    for moment in moments(whole.steps, whole.seconds, largest):
+        shutil.rmtree(keep)
+        keep.mkdir()
+        killed += run([*words, "--out", out], keep, moment).status < 0
+        if tree(keep) != expected:  # killed before the end
+            done = run([*again, "--out", out], keep)
+            assert done.status == status, (moment, done.said)
+        assert tree(keep) == expected, moment
+    assert killed >= 0.8 * KILLS  # on a machine that is quicker now a moment of the clock lies after the end
+
+
+@pytest.fixture
+def keep(tmp_path) -> Path:
+    """The folder that holds all that a command writes."""
+    (tmp_path / "keep").mkdir()
+    return tmp_path / "keep"
+
+
+@pytest.fixture(scope="module")
+def few(drawn, tmp_path_factory) -> Path:
+    """A folder of twelve captchas."""
+    texts, images = drawn
+    place = tmp_path_factory.mktemp("few") / "images"
+    write_captchas(texts[:12], images[:12], place)
+    return place
+
+
+def test_training_goes_on_after_a_kill(few, keep):
+    words = ["train", "--data", few, "--epochs", 4, "--threads", 1]
+    goes_on(words, [*words, "--resume"], keep / "run", keep)
+
+
+def test_generate_after_a_kill(keep):
+    words = ["generate", "--count", 60]
+    goes_on(words, words, keep / "captchas", keep)
+
+
+def test_crossval_goes_on_after_a_kill(few, keep):
+    words = ["crossval", "--data", few, "--folds", 3, "--seeds", 1, "--epochs", 1, "--jobs", 1]
+    goes_on(words, words, keep / "crossval", keep)
+
+
+@pytest.fixture
+def many(few, tmp_path) -> Path:
+    """A folder of 1,000 files, four batches, some of them no images."""
+    place = tmp_path / "many"
+    place.mkdir()
+    images = sorted(few.iterdir())
+    for i in range(1000):
+        (place / f"{i:04}.png").write_bytes(images[i % 12].read_bytes()[: 700 if i % 100 == 7 else None])
+    return place
+
+
+def test_predict_goes_on_after_a_kill(many, weights, keep):
+    words = ["predict", many, "--weights", weights, "--csv", "--length", 0, "--threads", 1]
+    goes_on(words, words, keep / "read.csv", keep, status=1)
+
+
+def test_predict_does_not_read_again_what_it_has_read(many, weights, keep):
+    words = ["predict", many, "--weights", weights, "--csv", "--length", 0, "--out", keep / "read.csv"]
+    assert run(words, many.parent, Moment(step=400)).status < 0  # in the second batch
+    again = run(words, many.parent)
+    assert len([name for name in again.opened if name.startswith(str(many))]) == 1000 - 256
+    os.utime(many / "0003.png", (1, 1))
+    assert run(words, many.parent).status == 1
+    assert len(pd.read_csv(keep / "read.csv")) == 990
+
+
+def test_workers_end_with_a_killed_crossval(few, tmp_path):
+    """Two worker processes must not go on writing where the next run writes."""
+    words = ["crossval", "--data", few, "--folds", 2, "--seeds", 1, "--epochs", 40, "--out", tmp_path / "out"]
+    process = start(words, until="networks to train")
+    time.sleep(4)
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    states = subprocess.run(["ps", "--sid", str(process.pid), "-o", "stat="], capture_output=True, text=True).stdout
+    assert [state for state in states.split() if not state.startswith("Z")] == []  # Z: ended, not yet cleared away
+
+
+def one_line(said: str) -> str:
+    """The last line, which has to be the only one about an error."""
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith(("error:", "Traceback"))] == lines[-1:], said
+    return lines[-1]
+
+
+COMMANDS = {
+    "train": ["--epochs", 2, "--threads", 1, "--data"],
+    "split": ["--data"],
+    "predict": ["--length", 0, "--csv", "--threads", 1],
+    "generate": ["--count", 30],
+    "export": [],
+    "crossval": ["--folds", 2, "--seeds", 1, "--epochs", 1, "--jobs", 1, "--data"],
+}
+
+
+@pytest.fixture
+def words(request, few) -> list:
+    """A command on few images, without its --out."""
+    takes_images = COMMANDS[request.param][-1:] == ["--data"] or request.param == "predict"
+    return [request.param, *COMMANDS[request.param], *([few] if takes_images else [])]
+
+
+@pytest.mark.parametrize("words", COMMANDS, indirect=True)
+def test_a_full_disk(words, keep):
+    out = keep / "out"
+    said = one_line(run([*words, "--out", out], keep, Moment(full=300)).said)
+    assert "cannot be written (File too large)" in said
+    assert str(out) in said
+    assert [name for name in tree(keep) if not name.startswith(".rows-")] == []  # what predict goes on from
+    assert run([*words, "--out", out], keep).status == 0
+
+
+@pytest.mark.parametrize("words", COMMANDS, indirect=True)
+def test_a_place_that_cannot_be_written(words, keep):
+    """/proc takes no folders, whoever asks."""
+    done = run([*words, "--out", "/proc/captchas"], keep)
+    assert done.status == 2
+    assert "/proc/captchas" in one_line(done.said)
+    assert "cannot be written" in one_line(done.said)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("words", COMMANDS, indirect=True)
+def test_a_read_only_folder(words, keep):
+    keep.chmod(0o555)
+    assert "cannot be written" in one_line(run([*words, "--out", keep / "out"], keep).said)
+    keep.chmod(0o755)
+    assert tree(keep) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["train"], ""),
+        (["bench", "--own-splits"], "seed-0"),
+        (["crossval", "--folds", 2, "--seeds", 1, "--jobs", 1], "jobs"),
+    ],
+)
+def test_a_second_run_into_the_same_folder_stops(words, place, few, keep):
+    with sole_writer(keep / "out" / place):
+        done = run([*words, "--data", few, "--out", keep / "out"], keep)
+    assert done.status == 2
+    assert "another run is writing there" in one_line(done.said)
+    assert tree(keep) == {}
+
+
+@pytest.mark.parametrize("words", ["predict", "generate", "export", "split"], indirect=True)
+def test_a_second_run_into_the_same_file_stops(words, keep):
+    with sole_writer(keep / ".part-out"):
+        done = run([*words, "--out", keep / "out"], keep)
+    assert done.status == 2
+    assert "another run is writing there" in one_line(done.said)
+
+
+def start(words: list, until: str | None = None) -> subprocess.Popen:
+    """Starts a command in a group of its own, as a terminal does, and waits for a line."""
+    out = words[words.index("--out") + 1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "captcha_lib", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"CAPTCHA_TEST": str(Path(out).parent)},
+        start_new_session=True,
+    )
+    if until is not None:
+        next(line for line in process.stdout if until in line)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("words", "until"),
+    [
+        (["train", "--epochs", 100, "--threads", 1], "epoch  2/100"),
+        (["train", "--data", "generated", "--n", 4000, "--epochs", 100, "--threads", 1], "epoch  1/100"),
+        (["crossval", "--folds", 2, "--seeds", 1, "--epochs", 100], "networks to train"),
+        (["bench", "--own-splits", "--threads", 1], "epoch  1"),
+    ],
+)
+def test_ctrl_c_says_one_line(words, until, few, tmp_path):
+    data = [] if "--data" in words else ["--data", few]
+    process = start([*words, *data, "--out", tmp_path / "out"], until)
+    if words[0] == "crossval":
+        time.sleep(3)  # the workers are at work, too
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert errors.startswith("interrupted; the same command goes on from here")
+    assert len(errors.splitlines()) == 1
+    assert process.returncode == 130
+    assert not list((tmp_path / "out").rglob(".part-*"))
+
+
+def test_an_image_that_vanishes_while_it_is_read(own_folder, monkeypatch):
+    monkeypatch.setattr(LabelRule, "read", _and_then(LabelRule.read, lambda: min(own_folder.iterdir()).unlink()))
+    with pytest.raises(InputError, match=r"png: cannot be read \(No such file or directory\)"):
+        load_data(str(own_folder))
+
+
+def _and_then(function, act):
+    def both(*arguments):
+        result = function(*arguments)
+        act()
+        return result
+
+    return both
+
+
+def swap_two(folder: Path) -> str:
+    """Puts one image under another's name; returns that name."""
+    one, two = sorted(folder.iterdir())[:2]
+    one.write_bytes(two.read_bytes() + b" ")
+    return one.name
+
+
+def test_an_image_that_has_changed_since_the_split(own_folder, tmp_path):
+    write_split(split_captchas(load_data(str(own_folder))).manifest, tmp_path / "split.csv")
+    name = swap_two(own_folder)
+    with pytest.raises(InputError, match=f"'{name}' has changed since the split was made"):
+        split_captchas(load_data(str(own_folder)), tmp_path / "split.csv")
+
+
+def test_an_image_that_has_changed_since_it_was_read(own_folder, tmp_path):
+    captchas = split_captchas(load_data(str(own_folder)))
+    name = swap_two(own_folder)
+    with pytest.raises(InputError, match=f"{name}: it has changed since it was read"):
+        write_layout(captchas, tmp_path / "layout")
+    assert not (tmp_path / "layout").exists()
+
+
+def test_an_image_that_has_changed_since_the_run_was_stopped(own_folder, keep):
+    words = ["train", "--data", own_folder, "--epochs", 3, "--threads", 1, "--out", keep / "out"]
+    assert run(words, keep, Moment(step=40)).status < 0
+    swap_two(own_folder)
+    assert "it belongs to another run (images" in one_line(run([*words, "--resume"], keep).said)
+
+
+def peak(words: list) -> float:
+    """Runs a command in a process of its own; returns its largest resident memory in MB."""
+    code = """
+import pathlib, sys
+from captcha_lib.__main__ import main
+assert main(sys.argv[1:]) == 0
+print(int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000)
+"""
+    words = [sys.executable, "-c", code, *map(str, words)]
+    return float(subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()[-1])
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+
+
+@needs_proc
+def test_training_on_1070_images_takes_less_than_1200_mb(tmp_path):
+    assert peak(["train", "--data", "generated", "--epochs", 1, "--threads", 1, "--out", tmp_path]) < 1200
+
+
+@needs_proc
+def test_reading_one_image_takes_less_than_150_mb_with_onnx_runtime(few, tmp_path):
+    assert run(["export", "--out", tmp_path / "captcha.onnx"], tmp_path).status == 0
+    assert peak(["predict", min(few.iterdir()), "--weights", tmp_path / "captcha.onnx"]) < 150
+
+
+@needs_proc
+def test_reading_one_image_takes_little_more_memory_than_torch(few):
+    """A build of torch with CUDA takes 520 MB for itself, one without 200 MB."""
+    code = "import torch; print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1000)"
+    torch_alone = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    assert peak(["predict", min(few.iterdir()), "--threads", 1]) < torch_alone + 150

@@ -1,0 +1,761 @@
+"""Files of weights that nobody vouches for: read, or refused in one line; never run, never trusted with memory."""
+
+import ast
+import builtins
+import gzip
+import io
+import json
+import os
+import pickle
+import random
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.commands import main as cli
+from captcha_lib.config import ROOT, Config, InputError
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.reading import demo
+from captcha_lib.reading import read as reading
+from captcha_lib.reading.export import export_onnx
+from captcha_lib.reading.onnx_reader import OnnxReader
+from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.training import fit, silent
+
+FLIPS = 300
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 1, 50, 200), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(reader, tmp_path_factory) -> Path:
+    """The ONNX file of the shared reader."""
+    path = tmp_path_factory.mktemp("exported") / "captcha.onnx"
+    export_onnx(reader, path)
+    return path
+
+
+@pytest.fixture
+def refuse(tmp_path, capfd) -> Callable[[bytes, type], str]:
+    """Loads bytes that have to be refused: in one line that names the file, at once, with nothing printed."""
+
+    def refuse(content: bytes, kind: type = Reader) -> str:
+        path = tmp_path / ("weights.pth" if kind is Reader else "weights.onnx")
+        path.write_bytes(content)
+        began, held = time.perf_counter(), _most_memory()
+        with pytest.raises(InputError) as caught:
+            kind.load(path)
+        assert time.perf_counter() - began < 2
+        assert _most_memory() - held < 1000
+        assert str(caught.value).startswith(f"weights {path}: ")
+        assert "\n" not in str(caught.value)
+        assert capfd.readouterr() == ("", "")
+        return str(caught.value).removeprefix(f"weights {path}: ")
+
+    return refuse
+
+
+def _most_memory() -> float:
+    """The most memory that this process has held so far, in MB; 0 where nobody counts it."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def saved(thing: object, **options) -> bytes:
+    file = io.BytesIO()
+    torch.save(thing, file, **options)
+    return file.getvalue()
+
+
+def changed(weights: Path, **parts) -> bytes:
+    return saved(torch.load(weights, weights_only=True) | parts)
+
+
+def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def archive_of(pickled: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip such as torch.save writes, around any pickle."""
+    names = {"weights/data.pkl": pickled, "weights/byteorder": b"little", "weights/version": b"3\n"}
+    return zipped(names, compression)
+
+
+# Files of other kinds, and damaged ones
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (200, 50)).save(file, "PNG")
+    return file.getvalue()
+
+
+def arrays() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, state=np.zeros(3))
+    return file.getvalue()
+
+
+def tarred() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in "sys_info", "pickle", "tensors", "storages":
+            archive.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
+
+
+def scripted() -> bytes:
+    return zipped({"m/code/__torch__.py": b"", "m/constants.pkl": pickle.dumps((), 2), "m/data.pkl": b"\x80\x02}."})
+
+
+FOREIGN = {
+    "empty": b"",
+    "random": random.Random(0).randbytes(5000),
+    "zeros": bytes(5000),
+    "png": picture(),
+    "zip": zipped({"a.txt": b"text"}),
+    "empty zip": zipped({}),
+    "npz": arrays(),
+    "gzip": gzip.compress(bytes(1000)),
+    "pickle": pickle.dumps({"format": "captcha_lib weights 2"}),
+    "json": b'{"format": "captcha_lib weights 2"}',
+    "safetensors": (60).to_bytes(8, "little")
+    + b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}      '
+    + bytes(4),
+    "tar": tarred(),
+    "old torch": saved({"format": "captcha_lib weights 2"}, _use_new_zipfile_serialization=False),
+    "torch script": scripted(),
+    "tensor": saved(torch.zeros(3)),
+    "list": saved(["format", "state"]),
+    "other weights": saved({"conv.weight": torch.zeros(3, 3)}),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("kind", [Reader, OnnxReader])
+def test_files_of_other_kinds_are_refused(content, kind, refuse):
+    refuse(content, kind)
+
+
+def test_each_is_no_file_of_the_other(weights, exported, refuse):
+    refuse(exported.read_bytes())
+    refuse(weights.read_bytes(), OnnxReader)
+
+
+def cuts(size: int) -> list[int]:
+    """Lengths to cut a file to: its start, its end, and fifty places between."""
+    return [*range(1, 10), *range(10, size, size // 50), *range(size - 9, size)]
+
+
+def test_a_file_that_is_cut_off_is_refused(weights, refuse):
+    whole = weights.read_bytes()
+    for end in cuts(len(whole)):
+        refuse(whole[:end])
+
+
+def test_an_onnx_file_that_is_cut_off_is_refused(exported, refuse):
+    whole = exported.read_bytes()
+    for end in cuts(len(whole)):
+        refuse(whole[:end], OnnxReader)
+
+
+def flipped(whole: bytes) -> Iterator[bytes]:
+    """The file again and again, each time with another bit turned over."""
+    for place in random.Random(0).sample(range(8 * len(whole)), FLIPS):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        yield bytes(content)
+
+
+def test_a_flipped_bit_is_noticed_or_does_not_matter(weights, reader, tmp_path):
+    path, read = tmp_path / "weights.pth", 0
+    right = reader.logits(PICTURES)
+    for content in flipped(weights.read_bytes()):
+        path.write_bytes(content)
+        try:
+            assert torch.equal(Reader.load(path).logits(PICTURES), right)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            read += 1
+    assert 0 < read < FLIPS
+
+
+def test_a_flipped_bit_of_an_onnx_file_leaves_numbers_or_a_refusal(exported, tmp_path, capfd):
+    """The format has no checksums, and so a weight may be another one."""
+    path, read = tmp_path / "weights.onnx", 0
+    for content in flipped(exported.read_bytes()):
+        path.write_bytes(content)
+        try:
+            readings = OnnxReader.load(path).read(PICTURES)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all(0 <= reading.confidence <= 1 for reading in readings)
+            read += 1
+    assert 0 < read < FLIPS
+    assert capfd.readouterr() == ("", "")
+
+
+# Weights that contradict themselves
+
+
+NAME = "classify.1.weight"
+TENSORS = {
+    "complex": lambda tensor: tensor.to(torch.complex32),
+    "integers": lambda tensor: tensor.to(torch.int16),
+    "bool": lambda tensor: tensor > 0,
+    "single": lambda tensor: tensor.float(),
+    "double": lambda tensor: tensor.double(),
+    "quantized": lambda tensor: torch.quantize_per_tensor(tensor.float(), 0.1, 0, torch.qint8),
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "compressed rows": lambda tensor: tensor.to_sparse_csr(),
+    "on no device": lambda tensor: tensor.to("meta"),
+    "nan": lambda tensor: torch.where(torch.arange(tensor.shape[1]) == 3, torch.nan, tensor),
+    "inf": lambda tensor: torch.where(torch.arange(tensor.shape[1]) == 3, -torch.inf, tensor),
+    "turned": lambda tensor: tensor.T.contiguous(),
+    "longer": lambda tensor: torch.cat([tensor, tensor]),
+    "flat": lambda tensor: tensor.flatten(),
+    "huge": lambda tensor: torch.zeros(1).half().expand(10**6, 10**6),
+    "list": lambda tensor: tensor.tolist(),
+    "none": lambda tensor: None,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, on kinds of tensors that it means to change or drop
+@pytest.mark.parametrize("change", TENSORS.values(), ids=TENSORS)
+def test_a_tensor_of_another_kind_is_refused(change, weights, refuse):
+    state = torch.load(weights, weights_only=True)["state"]
+    content = changed(weights, state=state | {NAME: change(state[NAME])})
+    assert refuse(content) == "the parts do not fit together; copy or train it again"
+
+
+@pytest.mark.parametrize("what", [torch.nan, torch.inf])
+def test_no_tensor_may_hold_what_is_no_number(what, weights, refuse):
+    state = torch.load(weights, weights_only=True)["state"]
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            refuse(changed(weights, state=state | {name: torch.full_like(tensor, what)}))
+
+
+ABSURD = [
+    {"format": 2},
+    {"format": torch.zeros(2)},
+    {"state": None},
+    {"state": {}},
+    {"state": [1]},
+    {"state": {1: 2}},
+    {"alphabet": ""},
+    {"alphabet": None},
+    {"alphabet": 5},
+    {"alphabet": list("2345678bcdefgmnpwxy")},
+    {"alphabet": "2345678bcdefgmnpwxx"},
+    {"alphabet": "2345678bcdefgmnpwx\n"},
+    {"alphabet": "2345678bcdefgmnpwx\x00"},
+    {"alphabet": "2345678bcdefgmnpwx\udc80"},
+    {"alphabet": "2345678bcdefgmnpwx"},
+    {"alphabet": "".join(map(chr, range(0x4E00, 0xD000)))},
+    {"image_size": None},
+    {"image_size": 50},
+    {"image_size": "50"},
+    {"image_size": [50]},
+    {"image_size": [50, 200, 1]},
+    {"image_size": [50.0, 200.0]},
+    {"image_size": [50, True]},
+    {"image_size": [50, 15]},
+    {"image_size": [-50, 200]},
+    {"image_size": [0, 0]},
+    {"image_size": [10**9, 200]},
+    {"image_size": [50, 10**9]},
+    {"image_size": [50, 10**30]},
+    {"image_size": torch.tensor([50, 200])},
+    {"channels": None},
+    {"channels": 4},
+    {"channels": [4, 4]},
+    {"channels": [4, 4, 4, 4]},
+    {"channels": [4, 4, 0]},
+    {"channels": [4, 4, -4]},
+    {"channels": [4, 4, 4.0]},
+    {"channels": [10**9, 10**9, 10**9]},
+    {"channels": [512, 512, 512]},
+    {"hidden": None},
+    {"hidden": 7},
+    {"hidden": 0},
+    {"hidden": -8},
+    {"hidden": 8.0},
+    {"hidden": 10**9},
+    {"hidden": 512},
+    {"hidden": "8"},
+    {"length": 0},
+    {"length": -1},
+    {"length": 26},
+    {"length": 10**30},
+    {"length": 5.0},
+    {"length": True},
+    {"length": "5"},
+    {"temperature": float("nan")},
+    {"temperature": float("inf")},
+    {"temperature": 0.0},
+    {"temperature": -1.0},
+    {"temperature": 1},
+    {"temperature": None},
+    {"temperature": torch.tensor(1.0)},
+    {"more": 1},
+]
+
+
+@pytest.mark.parametrize("parts", ABSURD, ids=lambda parts: str(parts)[:60].encode("ascii", "replace").decode())
+def test_what_cannot_be_true_is_refused(parts, weights, refuse):
+    refuse(changed(weights, **parts))
+
+
+@pytest.mark.parametrize("parts", [{"length": None}, {"length": 25}, {"temperature": 0.3}, {"image_size": [50, 240]}])
+def test_what_can_be_true_is_read(parts, weights, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(changed(weights, **parts))
+    loaded = Reader.load(tmp_path / "weights.pth")
+    read = {"length": loaded.length, "temperature": loaded.temperature, "image_size": list(loaded.image_size)}
+    assert read | parts == read
+
+
+def test_a_part_too_few_or_too_many_is_refused(weights, refuse):
+    whole = torch.load(weights, weights_only=True)
+    for key in whole:
+        refuse(saved({name: part for name, part in whole.items() if name != key}))
+    for name in whole["state"]:
+        refuse(saved(whole | {"state": {other: part for other, part in whole["state"].items() if other != name}}))
+    refuse(saved(whole | {"state": whole["state"] | {"more": torch.zeros(1)}}))
+
+
+def test_the_largest_networks_are_refused_without_much_memory(weights, refuse):
+    """All that is left to be contradicted are the tensors."""
+    refuse(changed(weights, image_size=[2048, 200], channels=[512, 512, 512], hidden=512))
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(refuse):
+    bomb = archive_of(bytes(2 * 10**8), zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 10**6
+    assert "BadZipFile" in refuse(bomb)
+
+
+class Call:
+    """Calls a function where it is unpickled."""
+
+    def __init__(self, function: Callable, *arguments) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [Call(bytearray, 10**11), Call(torch.Tensor, 10**6, 10**6), Call(torch.FloatStorage, 10**11)],
+    ids=["bytes", "tensor", "storage"],
+)
+def test_a_pickle_that_asks_for_memory_gets_none(thing, refuse):
+    refuse(archive_of(pickle.dumps(thing, 2)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an empty file would take its place on the disk there")
+def test_a_huge_file_is_not_even_opened(tmp_path):
+    for kind, name in (Reader, "weights.pth"), (OnnxReader, "weights.onnx"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**33)  # it takes no place on the disk
+        with pytest.raises(InputError, match=name):
+            kind.load(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_no_file(tmp_path):
+    for kind, name in (Reader, "weights.pth"), (OnnxReader, "weights.onnx"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match="no such file"):
+            kind.load(tmp_path / name)
+
+
+# Weights that would run code
+
+
+def calls(marker: Path) -> list[Call]:
+    """Three ways to make the file `marker`."""
+    return [
+        Call(os.system, f"echo > {marker}"),
+        Call(builtins.exec, f"open({str(marker)!r}, 'w')"),
+        Call(open, str(marker), "w"),
+    ]
+
+
+def bombs(marker: Path) -> Iterator[bytes]:
+    """Pickles of all protocols that make the file `marker`, in every coat that torch knows."""
+    for call in calls(marker):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            for thing in call, {"format": "captcha_lib weights 2", "state": call}:
+                pickled = pickle.dumps(thing, protocol)
+                yield pickled
+                yield archive_of(pickled)
+                yield gzip.compress(pickled)
+            for zipped in True, False:
+                yield saved({"state": call}, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+        yield archive_of(pickle.dumps(call, 2)) + pickle.dumps(call, 2)
+        yield pickle.dumps(call, 2) + archive_of(pickle.dumps(call, 2))
+
+
+def test_the_bombs_are_live(tmp_path):
+    for i, call in enumerate(calls(tmp_path / "exploded")):
+        pickle.loads(pickle.dumps(call, i))
+        (tmp_path / "exploded").unlink()
+
+
+def test_code_is_never_run(refuse, tmp_path):
+    for content in bombs(tmp_path / "exploded"):
+        refuse(content)
+        refuse(content, OnnxReader)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.fixture
+def bomb(tmp_path) -> Path:
+    """A file that passes for weights and for a checkpoint until it is unpickled; it makes the file `exploded`."""
+    path = tmp_path / "bomb.pth"
+    call = Call(open, str(tmp_path / "exploded"), "w")
+    path.write_bytes(saved({"format": "captcha_lib weights 2", "identity": {}, "state": call}))
+    return path
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "train"])
+def test_no_command_runs_code(command, bomb, folder, tmp_path, capsys):
+    words = {
+        "predict": (folder, "--weights", bomb),
+        "evaluate": ("--data", folder, "--weights", bomb),
+        "export": ("--weights", bomb, "--out", tmp_path / "out.onnx"),
+        "train": ("--data", folder, "--start", bomb, "--epochs", 1, "--threads", 1, "--out", tmp_path / "run"),
+    }[command]
+    assert cli.main([command, *map(str, words)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: weights {bomb}: it holds code or is no weights file; it was not run"
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_the_page_runs_no_code(bomb, folder, tmp_path):
+    picture = str(next(folder.iterdir()))
+    for read in (lambda: reading.read(picture, bomb), lambda: demo.read_page(picture, bomb)):
+        with pytest.raises(InputError, match="it was not run"):
+            read()
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_checkpoint_runs_no_code(bomb, tmp_path):
+    captchas, config = generated_captchas(4, 0), Config(epochs=1, channels=(4, 4, 4), hidden=8)
+    alphabet = Alphabet.of(captchas.labels)
+    with pytest.raises(InputError, match=r"bomb\.pth") as caught:
+        fit(captchas, None, alphabet, config, checkpoint=bomb, resume=True, report=silent)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+# ONNX files that this project did not write
+
+
+FACTS = {"alphabet": "abc", "height": "50", "width": "200", "length": "5", "temperature": "1.0"}
+
+
+def small_network(
+    inputs: str = "images",
+    outputs: str = "logits",
+    taken: int = TensorProto.UINT8,
+    given: int = TensorProto.FLOAT,
+    shape: tuple = ("batch", 1, 50, "width"),
+    scores: list[float] = (1.0, 2.0, 3.0, 4.0),
+    domain: str = "",
+    facts: dict[str, str] = FACTS,
+) -> onnx.ModelProto:
+    """A foreign network that passes for ours: each column's mean, times a number for each class; T = W."""
+    weights = numpy_helper.from_array(np.array(scores, np.float32), "scores")
+    nodes = [
+        helper.make_node("Cast", [inputs], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x"], ["column"], axes=[1, 2], keepdims=0),
+        helper.make_node("Unsqueeze", ["column"], ["columns"], axes=[2]),
+        helper.make_node("Mul", ["columns", "scores"], ["product"], domain=domain),
+        helper.make_node("Cast", ["product"], [outputs], to=given),
+    ]
+    takes = helper.make_tensor_value_info(inputs, taken, shape)
+    gives = helper.make_tensor_value_info(outputs, given, None)
+    graph = helper.make_graph(nodes, "small", [takes], [gives], [weights])
+    versions = [helper.make_opsetid("", 11), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(graph, opset_imports=versions, ir_version=7)
+    helper.set_model_props(model, facts)
+    return model
+
+
+def test_a_network_that_fits_is_read_whoever_wrote_it(tmp_path):
+    onnx.save(small_network(), tmp_path / "weights.onnx")
+    reader = OnnxReader.load(tmp_path / "weights.onnx")
+    assert reader.logits(PICTURES).shape == (2, 200, 4)
+    assert len(reader.read(PICTURES)) == 2
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"inputs": "pictures"},
+        {"outputs": "scores_of_classes"},
+        {"taken": TensorProto.FLOAT},
+        {"given": TensorProto.DOUBLE},
+        {"given": TensorProto.INT64},
+        {"shape": (1, 1, 50, 200)},
+        {"shape": ("batch", 1, 64, "width")},
+        {"shape": ("batch", 1, 50, 240)},
+        {"shape": ("batch", 3, 50, "width")},
+        {"shape": ("batch", 50, "width")},
+        {"scores": [1.0, 2.0, 3.0]},
+        {"scores": [1.0, 2.0, 3.0, 4.0, 5.0]},
+        {"scores": [1.0, np.nan, 3.0, 4.0]},
+        {"scores": [1.0, np.inf, 3.0, 4.0]},
+        {"scores": [1.0, 3e38, 3.0, 4.0]},
+        {"domain": "my.own"},
+        {"domain": "com.microsoft"},
+        {"facts": {}},
+    ],
+    ids=str,
+)
+def test_a_network_that_does_not_fit_is_refused(parts, refuse):
+    refuse(small_network(**parts).SerializeToString(), OnnxReader)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_metadata_that_lack_something_are_refused(name, refuse):
+    facts = {other: fact for other, fact in FACTS.items() if other != name}
+    assert f"has no {name};" in refuse(small_network(facts=facts).SerializeToString(), OnnxReader)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"alphabet": ""},
+        {"alphabet": "aab"},
+        {"alphabet": "ab"},
+        {"alphabet": "abcd"},
+        {"alphabet": "ab\n"},
+        {"height": "x"},
+        {"height": "50.0"},
+        {"height": "-50"},
+        {"height": "1000000000"},
+        {"height": "9" * 5000},
+        {"width": ""},
+        {"width": "0"},
+        {"width": "1000000000"},
+        {"length": "-1"},
+        {"length": "201"},
+        {"length": "None"},
+        {"temperature": "nan"},
+        {"temperature": "inf"},
+        {"temperature": "0"},
+        {"temperature": "-1"},
+        {"temperature": "warm"},
+    ],
+    ids=lambda fact: str(fact)[:30],
+)
+def test_metadata_that_cannot_be_true_are_refused(fact, refuse):
+    refuse(small_network(facts=FACTS | fact).SerializeToString(), OnnxReader)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_an_export_of_what_is_no_number_is_refused(what, exported, refuse):
+    model = onnx.load(exported)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, what), tensor.name))
+    refuse(model.SerializeToString(), OnnxReader)
+
+
+@pytest.mark.parametrize("place", ["beside.bin", "../secret.bin", "secret.bin", "*/_ORT_MEM_ADDR_/*"])
+def test_weights_in_another_file_are_never_read(place, refuse, tmp_path):
+    """Not even where they would fit: the network itself is sound, and the file is there."""
+    values = np.array([1, 2, 3, 4], np.float32)
+    for folder in tmp_path, tmp_path.parent:
+        values.tofile(folder / "secret.bin")
+    values.tofile(tmp_path / "beside.bin")
+    for location in {place, str(tmp_path / place)}:
+        model = small_network()
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": "0", "length": "16"}.items():
+            tensor.external_data.add(key=key, value=value)
+        refuse(model.SerializeToString(), OnnxReader)
+
+
+# No line of the project runs what a file says
+
+RUNS_CODE = {
+    "builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__",
+    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "runpy.run_path", "runpy.run_module",
+    "pandas.read_pickle", "joblib.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
+    "torch.jit.load", "torch.hub.load", "torch.package.PackageImporter", "numpy.lib.npyio.NpzFile",
+}  # fmt: skip
+PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve"}
+HARMLESS = {"pickle", "pickle.UnpicklingError"}
+
+
+def dangers(source: str) -> list[str]:
+    """What in a program could unpickle or run something that it was given, each with its line."""
+    tree = ast.parse(source)
+    names = {name: f"builtins.{name}" for name in ("eval", "exec", "compile", "__import__")} | dict(_imported(tree))
+    fine = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_safe(node, names)}
+    found = [(node.lineno, name) for node in ast.walk(tree) for name in _risks(node, names) if id(node) not in fine]
+    return [f"line {line}: {name}" for line, name in found]
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _full_name(node: ast.AST, names: dict[str, str]) -> str:
+    """The name with its module: "numpy.load" for np.load; "" for what has no name."""
+    if isinstance(node, ast.Attribute):
+        owner = _full_name(node.value, names)
+        return f"{owner}.{node.attr}" if owner else ""
+    return names.get(node.id, "") if isinstance(node, ast.Name) else ""
+
+
+def _risks(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLERS:
+        yield from (name for a in node.names if (name := f"{node.module}.{a.name}") not in HARMLESS)
+    if isinstance(node, ast.Import):
+        yield from (a.name for a in node.names if a.name.split(".")[0] in PICKLERS - HARMLESS)
+    name = _full_name(node, names)
+    if name.split(".")[0] in PICKLERS and name not in HARMLESS:
+        yield name
+    if name in RUNS_CODE | {"torch.load", "importlib.import_module"} or name.startswith(("os.exec", "os.spawn")):
+        yield name
+    if isinstance(node, ast.Call):
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        if not _is(keywords.get("shell", ast.Constant(False)), False):
+            yield "shell=True"
+        full = _full_name(node.func, names)
+        if full == "numpy.load" and not _is(keywords.get("allow_pickle"), False):
+            yield "numpy.load without allow_pickle=False"
+
+
+def _is_safe(call: ast.Call, names: dict[str, str]) -> bool:
+    """torch.load of weights alone, and the import of a module of this package."""
+    name = _full_name(call.func, names)
+    if name == "torch.load":
+        return any(keyword.arg == "weights_only" and _is(keyword.value, True) for keyword in call.keywords)
+    if name != "importlib.import_module":
+        return False
+    said = ast.unparse(call.args[0])
+    return isinstance(call.args[0], ast.Constant) or said.startswith("f'{__name__}.")
+
+
+def _is(node: ast.AST | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import pickle\npickle.load(file)",
+        "import pickle as p\np.loads(raw)",
+        "from pickle import loads",
+        "from pickle import *",
+        "import pickle\nclass Mine(pickle.Unpickler): pass",
+        "import pickle\nread = pickle.loads",
+        "import dill",
+        "import cloudpickle.cloudpickle",
+        "import marshal\nmarshal.loads(raw)",
+        "import shelve\nshelve.open('x')",
+        "import torch\ntorch.load(path)",
+        "import torch\ntorch.load(path, weights_only=False)",
+        "import torch\ntorch.load(path, weights_only=trusted)",
+        "from torch import load\nload(path)",
+        "import torch\nread = torch.load",
+        "import torch\ntorch.jit.load(path)",
+        "import numpy as np\nnp.load(path)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import numpy as np\nnp.load(path, None, True)",
+        "from numpy import load\nload(path, allow_pickle=anything)",
+        "import joblib\njoblib.load(path)",
+        "import pandas as pd\npd.read_pickle(path)",
+        "import yaml\nyaml.load(text, Loader)",
+        "eval(text)",
+        "exec(text)",
+        "run = eval",
+        "import builtins\nbuiltins.exec(text)",
+        "__import__(name)",
+        "import os\nos.system(text)",
+        "from os import system as go\ngo(text)",
+        "import os\nos.execv(path, words)",
+        "import subprocess\nsubprocess.run(text, shell=True)",
+        "import subprocess\nsubprocess.Popen(text, shell=wanted)",
+        "from importlib import import_module\nimport_module(name)",
+        "def f():\n    import os\n    os.popen(text)",
+    ],
+)
+def test_a_danger_is_seen(planted):
+    assert dangers(planted)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "model.eval()",
+        "import torch\ntorch.load(path, weights_only=True)",
+        "import numpy as np\nnp.load(path, allow_pickle=False)",
+        "import pickle\ntry: pass\nexcept pickle.UnpicklingError: pass",
+        "import json\njson.load(file)",
+        "import re\nre.compile(text)",
+        "import subprocess\nsubprocess.run(words, shell=False)",
+        "from importlib import import_module\nimport_module(f'{__name__}.decode')",
+        "import os\nos.environ.get('x')",
+    ],
+)
+def test_what_is_harmless_is_let_through(harmless):
+    assert dangers(harmless) == []
+
+
+def programs() -> list[Path]:
+    folders = "captcha_lib", "benchmarks", "examples", "notebooks"
+    return sorted(file for folder in folders for file in (ROOT / folder).glob("*.[pi][yp]*") if file.is_file())
+
+
+def code_of(file: Path) -> str:
+    """A program's text; of a notebook the code of its cells, in which a line for the shell counts as os.system."""
+    if file.suffix == ".py":
+        return file.read_text(encoding="utf-8")
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").splitlines()
+    return "\n".join("eval()" if line.lstrip().startswith("!") else line for line in lines if line[:1] != "%")
+
+
+@pytest.mark.parametrize("file", programs(), ids=lambda file: file.name)
+def test_no_line_runs_what_a_file_says(file):
+    assert dangers(code_of(file)) == []
+
+
+def test_all_programs_are_looked_at():
+    names = {file.name for file in programs()}
+    assert {"reader.py", "train.py", "read.py", "read_onnx.py", "01_explore_data.ipynb"} <= names

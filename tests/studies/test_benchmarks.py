@@ -1,0 +1,191 @@
+"""The benchmarks: what is counted and when the clock runs. The peers' own packages are not needed here."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.data.split import split_captchas
+from captcha_lib.reading.export import export_onnx
+from studies.benchmarks import own, read, readers, stream
+from studies.benchmarks.train import describe, fit_once, reached, summarise
+
+TINY = Config(epochs=1, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def epochs(seed: int, seconds: list[float], exact: list[int], n: int = 100) -> pd.DataFrame:
+    table = pd.DataFrame({"epoch": range(1, len(exact) + 1), "seconds": seconds, "exact": exact, "n": n})
+    return table.assign(seed=seed)
+
+
+# Time to accuracy
+
+
+def test_the_clock_stops_at_the_first_epoch_that_reads_enough():
+    table = epochs(0, [1, 2, 3, 4], [0, 98, 97, 99])
+    assert reached(table)["epoch"].tolist() == [2, 3, 4]
+    assert describe(table) == "98% after 2.0 s (epoch 2); in the end 99 of 100, 4.0 s"
+
+
+def test_98_percent_of_134_are_132():
+    assert reached(epochs(0, [1, 2], [131, 132], n=134))["epoch"].tolist() == [2]
+
+
+def test_a_seed_that_never_gets_there_counts_as_infinitely_slow():
+    figures = summarise(pd.concat([epochs(0, [1, 2], [98, 99]), epochs(1, [1, 3], [0, 97])]))
+    assert (figures["n"], figures["seconds_max"], figures["seconds_by_seed"]) == (2, None, [1, None])
+    assert figures["epoch_by_seed"] == [1, None]
+    assert figures["exact_mean"] == pytest.approx(0.98)
+    assert figures["exact_min"] == pytest.approx(0.97)
+    assert describe(epochs(1, [1, 3], [0, 97])).startswith("98% after never")
+
+
+def test_summary_of_seeds():
+    figures = summarise(pd.concat([epochs(s, [1 + s, 2 + s], [0, 98 + s]) for s in range(3)]))
+    assert figures["seconds_by_seed"] == [2, 3, 4]
+    assert (figures["seconds_median"], figures["seconds_min"], figures["seconds_max"]) == (3, 2, 4)
+    assert figures["exact_mean"] == pytest.approx(0.99)
+
+
+def test_a_timed_training_counts_from_its_start():
+    captchas = split_captchas(generated_captchas(24, seed=3), seed=0)
+    table = fit_once(captchas, seed=0, epochs=2, device="cpu")
+    assert table.columns.tolist() == ["epoch", "exact", "n", "seconds"]
+    assert table["n"].tolist() == [3, 3]
+    assert 0 < table["seconds"].iloc[0] < table["seconds"].iloc[1]
+
+
+# Reading speed
+
+
+@pytest.fixture(scope="module")
+def options(folder, weights, reader, tmp_path_factory) -> Namespace:
+    onnx = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
+    export_onnx(reader, onnx)
+    return Namespace(data=str(folder), weights=weights, onnx=onnx, peers=Path("/nowhere/python"), crossval=[])
+
+
+@pytest.mark.parametrize("name", ["captcha_lib, ONNX Runtime", "captcha_lib, torch"])
+def test_both_of_our_readers_read_the_same_texts(options, folder, reader, drawn, name):
+    figures = read.measure(name, folder, options)
+    by_file = dict(zip(figures["files"], figures["texts"], strict=True))
+    texts = reader.spell(reader.logits(drawn[1]))
+    assert by_file == {f"{label}.png": text for label, text in zip(drawn[0], texts, strict=True)}
+    assert figures["ms_single"] > 0
+    assert figures["images_per_second"] > 0
+    assert figures["peak_mb"] > 10
+
+
+def test_one_at_a_time_and_in_batches_give_the_same_texts(options, folder):
+    ours = readers.captcha_lib_onnx(options)
+    raws = [path.read_bytes() for path in sorted(folder.iterdir())]
+    assert [ours.one(raw) for raw in raws] == ours.many(raws)
+
+
+def test_a_reader_that_is_not_installed_is_left_out(options, capsys):
+    missing = Namespace(**vars(options) | {"peers": Path(read.sys.executable)})
+    assert read.run_one("ddddocr", missing) is None
+    assert "ddddocr: not measured" in capsys.readouterr().out
+
+
+def run(name: str, files: list[str], texts: list[str], ms: float) -> dict:
+    return {"reader": name, "ms_single": ms, "images_per_second": 1000 / ms, "size_mb": 1.0, "load_s": 0.1,
+            "peak_mb": 50.0, "files": files, "texts": texts}  # fmt: skip
+
+
+@pytest.fixture
+def crossval(tmp_path) -> Path:
+    (tmp_path / "crossval.json").write_text(json.dumps({"exact_by_seed_likeliest_path": [1, 2]}))
+    table = pd.DataFrame({"file": ["ab.png", "cd.png"] * 2, "seed": [0, 0, 1, 1]})
+    table.to_csv(tmp_path / "crossval_predictions.csv", index=False)
+    return tmp_path
+
+
+def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp_path):
+    files = ["ab.png", "cd.png"]
+    runs = [run("captcha_lib, torch", files, ["ab", "cd"], ms) for ms in (1.0, 9.0, 2.0)]
+    runs += [run("ddddocr", files, ["ab", "xx"], ms) for ms in (10.0, 12.0, 11.0)]
+    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
+    ours, theirs = json.loads((tmp_path / "bench_read.json").read_text())
+    assert (ours["reader"], ours["ms_single"], ours["n"], ours["runs"]) == ("captcha_lib, torch", 2.0, 2, 3)
+    assert ours["exact"] == 0.75
+    assert ours["exact_on"].startswith("out of fold")
+    assert (theirs["exact"], theirs["ms_single"]) == (0.5, 11.0)
+    texts = pd.read_csv(tmp_path / "readers.csv", dtype=str)
+    assert texts.to_dict("list") == {"file": files, "ddddocr_plain": ["ab", "xx"]}
+
+
+def test_a_cross_validation_of_other_images_is_not_taken(crossval, tmp_path):
+    runs = [run("captcha_lib, torch", ["ab.png", "xy.png"], ["ab", "xy"], 1.0)]
+    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
+    (row,) = json.loads((tmp_path / "bench_read.json").read_text())
+    assert row["exact"] == 1
+    assert "some of which it was trained on" in row["exact_on"]
+
+
+def test_a_peers_classes_are_folded_onto_ours():
+    charset = ["", "B", "2", "?", "b", *"345678cdefgmnpwxy"]
+    classes = readers._classes_of(charset, 0, readers.ALPHABET)
+    probs = np.full((1, len(charset)), 0.01)
+    probs[0, :5] = [0.2, 0.1, 0.3, 0.2, 0.05]
+    probs /= probs.sum()
+    ours = np.exp(readers._fold(np.log(probs), classes))[0]
+    k = readers.ALPHABET.encode("b2")
+    assert ours[0] == pytest.approx(probs[0, 0])
+    assert ours[k[0]] == pytest.approx(probs[0, 1] + probs[0, 4])
+    assert ours[k[1]] == pytest.approx(probs[0, 2])
+    assert ours.sum() == pytest.approx(1 - probs[0, 3])
+
+
+def test_cases_are_kept_apart_where_the_alphabet_does():
+    classes = readers._classes_of(["", "B", "b", "2"], 0, Alphabet("2Bb"))
+    assert classes == [[0], [3], [1], [2]]
+
+
+# Sets of others
+
+
+@pytest.mark.parametrize(("held", "counts"), [(0.2, [350, 50, 100]), (0.0, [450, 50, 0])])
+def test_a_share_is_held_out(held, counts):
+    subsets = own.draw_subsets(500, 1, held)
+    assert [subsets.count(name) for name in ("train", "val", "test")] == counts
+    assert subsets != own.draw_subsets(500, 2, held)
+
+
+def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "prepare", lambda *words: (TINY, None, "at random"))
+    monkeypatch.setattr(own, "FRESH", 6)
+    monkeypatch.setitem(own.SAMPLES, "4 digits", own.Sample(20, "0123", (2, 3)))
+    words = ["--sets", "4 digits", "--seeds", "1", "--peers", "/nowhere/python", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["own", *words])
+    assert own.main() == 0
+    row = pd.read_csv(tmp_path / "own.csv").iloc[0]
+    assert row[["train", "val", "n"]].tolist() == [18, 2, 6]
+    assert (tmp_path / "4-digits-seed-0" / "weight.pth").is_file()
+
+
+# The stream
+
+
+def test_a_training_on_a_stream_is_measured(tmp_path):
+    row = stream.train(tmp_path, 1, 480, 0)
+    assert (row["n"], row["images_per_second"] > 50) == (134, True)
+    assert 0 <= row["waited"] < 1
+    assert 100 < row["peak_mb"] < 5000
+
+
+def test_the_generator_is_measured_by_the_time_of_one_core(monkeypatch):
+    monkeypatch.setattr(stream, "DRAWN", 64)
+    assert 500 < stream.draw_speed(stream.styles()["kaptcha"]) < 100_000

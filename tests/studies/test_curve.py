@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config
+from captcha_lib.data.batches import Stream
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.training import fit
+from studies import learning_curve as curve
+from studies.learning_curve import label_curve, summarise
+
+TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)
+
+
+@pytest.fixture(scope="module")
+def captchas():
+    drawn = generated_captchas(40, 1)
+    return replace(drawn, manifest=drawn.manifest.assign(subset=["train"] * 20 + ["val"] * 10 + ["test"] * 10))
+
+
+@pytest.fixture(scope="module")
+def starts():
+    alphabet = Alphabet.of([KAPTCHA.characters])
+    return [
+        fit(Stream(16, seed=seed, workers=0), None, alphabet, replace(TINY, seed=seed), report=str)[0]
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def table(captchas, starts, tmp_path_factory):
+    out = tmp_path_factory.mktemp("curve")
+    return label_curve(captchas, starts, KAPTCHA, out, (0, 4, 20, 400), TINY, TINY, jobs=1, report=str)
+
+
+def test_a_row_for_each_start_size_and_draw(table):
+    assert table.columns.tolist() == ["labels", "start", "draw", "exact", "n", "seconds"]
+    rows = set(zip(table["start"], table["labels"], table["draw"], strict=True))
+    assert rows == {(start, n, draw) for start in ("scratch", "generated") for n in (0, 4, 20) for draw in (0, 1)}
+    assert table["n"].eq(10).all()
+
+
+def test_an_untrained_network_reads_nothing(table):
+    rows = table[(table["labels"] == 0)]
+    assert rows["exact"].eq(0).all()
+    assert rows["seconds"].eq(0).all()
+
+
+def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
+    """Labels come from the training images, smaller draws lie in larger ones, and the test is never trained on."""
+    seen = {}
+
+    def fit_nothing(train, val, alphabet, config, report, start=None):
+        assert val is None
+        if start is None:
+            seen[config.seed, train.manifest["label"].nunique()] = set(train.labels)
+        else:
+            generated = set(train.labels[-curve.PER_EPOCH :])
+            assert not generated & set(captchas.labels)
+        return starts[0], pd.DataFrame({"seconds": [1.0]})
+
+    monkeypatch.setattr(curve, "fit", fit_nothing)
+    label_curve(captchas, starts, KAPTCHA, tmp_path, (4, 8, 20), TINY, TINY, jobs=1, report=str)
+    training = set(captchas.subset("train").labels)
+    for draw in (0, 1):
+        assert seen[draw, 4] < seen[draw, 8] < seen[draw, 20] == training
+    assert seen[0, 4] != seen[1, 4]
+
+
+def test_summary_by_hand():
+    rows = [
+        (10, "scratch", 0, 4, 10),
+        (10, "scratch", 1, 6, 10),
+        (10, "generated", 0, 9, 10),
+        (20, "scratch", 0, 7, 10),
+    ]
+    summary = summarise(pd.DataFrame(rows, columns=["labels", "start", "draw", "exact", "n"]))
+    found = summary.set_index(["start", "labels"]).loc[("scratch", 10)]
+    assert (found["draws"], found["n"], found["mean"], found["lowest"], found["highest"]) == (2, 10, 0.5, 0.4, 0.6)
+    assert len(summary) == 3

@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from captcha_lib.config import InputError
+from studies.jobs import run_jobs
+
+SAID: list[str] = []
+
+
+def square(n: int, log: Path) -> dict:
+    with log.open("a") as lines:
+        lines.write(f"{n}\n")
+    return {"square": n * n, "process": os.getpid()}
+
+
+def work(log: Path, *numbers: int) -> dict:
+    return {f"job {n}": (square, (n, log)) for n in numbers}
+
+
+def test_results_come_in_the_order_of_the_work(tmp_path):
+    found = run_jobs(tmp_path / "jobs", work(tmp_path / "log", 3, 1, 2), {}, jobs=2, report=SAID.append)
+    assert [figures["square"] for figures in found.values()] == [9, 1, 4]
+    assert all(figures["process"] != os.getpid() for figures in found.values())
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    said, log = [], tmp_path / "log"
+    run_jobs(tmp_path / "jobs", work(log, 1, 2), {"seed": 0}, jobs=1, report=said.append)
+    found = run_jobs(tmp_path / "jobs", work(log, 1, 2, 3), {"seed": 0}, jobs=1, report=said.append)
+    assert [figures["square"] for figures in found.values()] == [1, 4, 9]
+    assert log.read_text().split() == ["1", "2", "3"]
+    assert said[0] == "2 jobs: 2 to do, 0 are done already"
+    assert said[3] == "3 jobs: 1 to do, 2 are done already"
+    assert said[4].startswith("[3/3] job 3: square 9")
+
+
+def test_results_of_another_run_are_refused(tmp_path):
+    run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {"sizes": (1, 2)}, jobs=1, report=str)
+    run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {"sizes": (1, 2)}, jobs=1, report=str)
+    with pytest.raises(InputError, match=r"job 1.json: it belongs to another run \(sizes \[1, 2\], here \[1, 3\]\)"):
+        run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {"sizes": (1, 3)}, jobs=1, report=str)
+
+
+def test_a_job_that_fails_leaves_nothing(tmp_path):
+    broken = {"broken": (divmod, (1, 0))}
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(tmp_path / "jobs", broken, {}, jobs=1, report=str)
+    assert not (tmp_path / "jobs" / "broken.json").exists()
+
+
+def test_damaged_figures_are_named(tmp_path):
+    run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {}, jobs=1, report=str)
+    (tmp_path / "jobs" / "job 1.json").write_text('{"identity": {')
+    with pytest.raises(InputError, match=r"job 1.json: it cannot be read .*; remove it and start again"):
+        run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {}, jobs=1, report=str)

@@ -1,0 +1,124 @@
+"""Reading without labels: where the fonts come from, and that no label has a part in the training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from captcha_lib.config import Config, InputError
+from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.generator.style import DEJAVU, KAPTCHA, free_fonts
+from captcha_lib.reading.torch_reader import Reader
+from studies import zero
+from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise, zero_figures
+
+TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
+RECIPE = Recipe(pure=TINY, per_epoch=24, adapt=replace(TINY, epochs=1, warmup_epochs=0), sure=0.0, beside=8)
+STYLE = style_for("generated", (50, 200), KAPTCHA.characters)
+CAPTCHAS = generated_captchas(12, 3)
+
+
+def read(out, captchas=CAPTCHAS, **others) -> pd.DataFrame:
+    return read_without_labels(captchas, STYLE, out, seeds=2, recipe=RECIPE, jobs=1, report=str, **others)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("zero")
+
+
+@pytest.fixture(scope="module")
+def readings(out):
+    return read(out)
+
+
+def test_the_font_of_the_generated_captchas_is_left_out():
+    assert STYLE.fonts == free_fonts()
+    assert DEJAVU not in STYLE.fonts
+    assert DEJAVU in style_for("kaggle", (50, 200), "abc").fonts
+
+
+def test_the_style_has_the_size_and_the_characters_of_the_pictures():
+    style = style_for("mine", (40, 160), "abc")
+    assert (style.height, style.width, style.characters) == (40, 160, "abc")
+
+
+def test_every_kind_and_seed_reads_every_picture(readings):
+    counts = readings.groupby(["kind", "seed"]).size().to_dict()
+    assert counts == {("pure", 0): 12, ("pure", 1): 12, ("adapted", 0): 12, ("adapted", 1): 12, ("control", 0): 12}
+    assert readings["text"].str.len().eq(5).all()
+    assert readings["label"].tolist() == CAPTCHAS.labels * 5
+
+
+def test_labels_have_no_part_in_the_training(out, readings, tmp_path):
+    """All labels taken away: the same weights, bit for bit, and the same texts."""
+    nameless = replace(CAPTCHAS, manifest=CAPTCHAS.manifest.assign(label="", file="x.png", sha256=""), paths=[])
+    assert read(tmp_path, nameless)["text"].tolist() == readings["text"].tolist()
+    weights = sorted(path.name for path in out.glob("*.pth"))
+    assert weights == ["seed-0-adapted.pth", "seed-0-pure.pth", "seed-1-adapted.pth", "seed-1-pure.pth"]
+    for name in weights:
+        ours, theirs = (Reader.load(folder / name).model.state_dict() for folder in (out, tmp_path))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_training_gets_pictures_and_no_labels(monkeypatch, tmp_path):
+    handed = []
+    monkeypatch.setattr(zero, "run_jobs", lambda out, work, *rest: handed.extend(work.values()) or {})
+    with pytest.raises(ValueError, match="No objects to concatenate"):
+        read(tmp_path)
+    for function, arguments in handed:
+        assert function.__module__ == "studies.zero"
+        assert {type(argument) for argument in arguments} <= {torch.Tensor, type(STYLE), int, Recipe, type(tmp_path)}
+
+
+def test_other_pictures_are_another_run(out, readings):
+    with pytest.raises(InputError, match=r"another run \(images"):
+        read(out, generated_captchas(12, 4))
+
+
+def test_seeds_differ_and_repeat(out, readings):
+    first, second = (Reader.load(out / f"seed-{seed}-pure.pth").model.state_dict() for seed in (0, 1))
+    again = learn(STYLE, 0, RECIPE).model.state_dict()
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_adapting_moves_the_weights_even_if_nothing_is_sure():
+    pure = learn(STYLE, 0, RECIPE)
+    unsure = adapt(pure, CAPTCHAS.images, STYLE, 0, replace(RECIPE, sure=1.1))
+    sure = adapt(pure, CAPTCHAS.images, STYLE, 0, RECIPE)
+    states = [reader.model.state_dict() for reader in (pure, unsure, sure)]
+    for one, two in ((0, 1), (1, 2)):
+        assert any(not torch.equal(states[one][key], states[two][key]) for key in states[0])
+
+
+def test_a_scrambled_stream_teaches_other_texts():
+    assert learn(STYLE, 0, RECIPE, scrambled=True).spell(torch.zeros(1, 25, 20)) is not None
+    straight, scrambled = (learn(STYLE, 0, RECIPE, scrambled=on).model.state_dict() for on in (False, True))
+    assert any(not torch.equal(straight[key], scrambled[key]) for key in straight)
+
+
+def test_figures_by_hand():
+    rows = [("pure", 0, "ab", "ab"), ("pure", 0, "cd", "cx"), ("pure", 1, "ab", "ab"), ("pure", 1, "cd", "cd")]
+    rows += [("control", 0, "ab", "zz"), ("control", 0, "cd", "zz")]
+    table = pd.DataFrame(rows, columns=["kind", "seed", "label", "text"]).assign(
+        best_path="ab", seconds=[4, 4, 6, 6, 1, 1]
+    )
+    figures = summarise(table)
+    pure = figures["pure"]
+    assert (pure["n"], pure["seeds"], pure["exact_by_seed"]) == (2, 2, [1, 2])
+    assert pure["exact_mean"] == 0.75
+    assert pure["exact_std"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
+    assert pure["exact_by_seed_best_path"] == [1, 1]
+    assert pure["train_seconds_median"] == 5
+    assert figures["control"]["exact_mean"] == 0
+    assert figures["control"]["exact_std"] is None
+
+
+def test_the_written_figures_name_what_they_depend_on(readings):
+    figures = zero_figures(CAPTCHAS, STYLE, RECIPE, summarise(readings))
+    assert figures["recipe"]["per_epoch"] == 24
+    assert figures["style"]["fonts"] == [font.name for font in free_fonts()]
+    assert {"pure", "adapted", "control", "processor", "threads_per_job"} <= figures.keys()
