@@ -8,8 +8,9 @@ CORE = notebooks/0[1-5]*.ipynb
 STUDIES = notebooks/0[6-9]*.ipynb notebooks/1*.ipynb
 OUT = output/run
 REFERENCE = output/reference
-WEIGHTS ?= $(REFERENCE)/weight.pth
+WEIGHTS ?= kaggle
 EXECUTE = $(BIN)/python notebooks/execute.py
+STUDY = $(BIN)/python -m studies
 # The cache would lie in the checkout, which need not be writable.
 PYTEST = $(BIN)/pytest -p no:cacheprovider
 # Paths are meant from here, but the notebooks run in their own folder. (make's own abspath splits them at spaces.)
@@ -18,7 +19,7 @@ export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
 export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 
 .PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep zero labels protect \
-	peers bench-train bench-read bench-stream bench-own bench-same general reference evidence licences audit clean
+	peers bench-train bench-read bench-stream bench-own bench-same general reference evidence evidence-check book wheel licences audit clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
@@ -51,7 +52,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 run: $(INSTALLED)
-	@$(BIN)/python -m captcha_lib split --out "$(OUT)/drawn_split.csv"
+	@$(BIN)/captcha-lib split --out "$(OUT)/drawn_split.csv"
 	$(EXECUTE) --out "$(OUT)" $(CORE)
 	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir "$(OUT)" "$(OUT)"/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
@@ -61,12 +62,29 @@ test: export CAPTCHA_DATA = generated
 test: $(INSTALLED)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy --cache-dir /dev/null
+	$(MAKE) book
 	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
 	$(PYTEST) --nbval tests $(CORE)
 
 # Notebooks 01 to 05 in JupyterLab, by its menu, in a Chromium that is installed already. Pictures of them in browser/.
 test-browser: $(INSTALLED)
 	$(PYTEST) tests/browser
+
+# The documentation: the pages of docs/ and the notebooks as they are stored, as a static site.
+book: $(INSTALLED)
+	$(BIN)/python docs/tables.py --check
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs "$(OUT)/book"
+	@echo "book: $(OUT)/book/index.html"
+
+# Which figures come from older code.
+evidence-check: $(INSTALLED)
+	$(STUDY) evidence-check
+
+# A wheel, which holds the library with its weights.
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --wheel --outdir "$(OUT)/dist"
 
 # The Dockerfile's steps, without Docker, in a fresh folder: three minutes and 7 GB.
 test-docker: $(INSTALLED)
@@ -82,7 +100,7 @@ lab: $(INSTALLED)
 
 # A page that reads uploaded images: http://127.0.0.1:7860. WEIGHTS=output/run/weight.pth takes those of your last run.
 demo: $(INSTALLED)
-	$(BIN)/python -m captcha_lib demo --weights "$(WEIGHTS)"
+	$(BIN)/python examples/demo.py --weights "$(WEIGHTS)"
 
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated
@@ -90,66 +108,65 @@ notebooks: $(INSTALLED)
 	$(EXECUTE) --in-place $(CORE) $(STUDIES)
 
 bench: $(INSTALLED)
-	$(BIN)/python -m captcha_lib bench --seeds 10 --out "$(OUT)/bench"
+	$(STUDY) bench --seeds 10 --out "$(OUT)/bench"
 
 # The whole data set out of fold, alone and with generated captchas added: half an hour on two cores. Goes on where it
 # was stopped.
 crossval: $(INSTALLED)
-	$(BIN)/python -m captcha_lib crossval --folds 10 --seeds 3 --generated 1000 --out "$(OUT)/crossval"
+	$(STUDY) crossval --folds 10 --seeds 3 --generated 1000 --out "$(OUT)/crossval"
 
 sweep: $(INSTALLED)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep]'
-	$(BIN)/python -m captcha_lib sweep --out "$(OUT)/sweep.log"
+	$(STUDY) sweep --out "$(OUT)/sweep.log"
 
 # Each goes on where it was stopped. On two cores 25, 20 and 40 minutes.
 zero: $(INSTALLED)
-	$(BIN)/python -m captcha_lib zero --out "$(OUT)/zero"
+	$(STUDY) zero --out "$(OUT)/zero"
 
 labels: $(INSTALLED)
-	$(BIN)/python -m captcha_lib labels --zero "$(OUT)/zero" --out "$(OUT)/labels"
+	$(STUDY) labels --zero "$(OUT)/zero" --out "$(OUT)/labels"
 
 protect: $(INSTALLED)
-	$(BIN)/python -m captcha_lib protect --out "$(OUT)/protect"
+	$(STUDY) protect --out "$(OUT)/protect"
 
 bench-train: $(INSTALLED)
-	$(BIN)/python -m benchmarks.train --out "$(OUT)"
+	$(BIN)/python -m studies.benchmarks.train --out "$(OUT)"
 
 # The other readers, in an environment of their own. tesseract is measured too where it is installed.
 peers: $(PEERS)/.installed
-$(PEERS)/.installed: benchmarks/peers.txt
+$(PEERS)/.installed: studies/benchmarks/peers.txt
 	$(PYTHON) -m venv .venv-peers
-	$(PEERS)/pip install --quiet -r benchmarks/peers.txt
+	$(PEERS)/pip install --quiet -r studies/benchmarks/peers.txt
 	@touch $@
 
 bench-read: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/python -m captcha_lib export --out "$(OUT)/captcha.onnx"
-	$(BIN)/python -m benchmarks.read --onnx "$(OUT)/captcha.onnx" --crossval "$(OUT)/crossval" $(REFERENCE) --out "$(OUT)"
+	$(BIN)/captcha-lib export --out "$(OUT)/captcha.onnx"
+	$(BIN)/python -m studies.benchmarks.read --onnx "$(OUT)/captcha.onnx" --crossval "$(OUT)/crossval" $(REFERENCE) --out "$(OUT)"
 
 bench-stream: $(INSTALLED)
-	$(BIN)/python -m benchmarks.stream --out "$(OUT)/bench-stream"
+	$(BIN)/python -m studies.benchmarks.stream --out "$(OUT)/bench-stream"
 
 # Sets that the project was not made for, beside ddddocr: about an hour on two cores.
 bench-own: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/python -m benchmarks.own --out "$(OUT)/bench-own"
+	$(BIN)/python -m studies.benchmarks.own --out "$(OUT)/bench-own"
 
 # The same seeds with one thread and two, with and without bfloat16: about eight minutes on two cores.
 bench-same: $(INSTALLED)
-	$(BIN)/python -m benchmarks.same --out "$(OUT)"
+	$(BIN)/python -m studies.benchmarks.same --out "$(OUT)"
 
 # The weights that small sets start from: about half an hour on two cores.
 general: $(INSTALLED)
-	$(BIN)/python -m captcha_lib general --resume --out "$(OUT)/general.pth"
+	$(STUDY) pretrain --resume --out "$(OUT)/general.pth"
 
 # The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the
 # folder of its images.
 reference: $(INSTALLED)
 	@[ "$(DATA)" != generated ] || { echo "error: the reference run is on the Kaggle images; give DATA=kaggle or their folder"; exit 2; }
 	rm -rf "$(OUT)/official" "$(OUT)/own-splits" "$(OUT)/generated"
-	$(BIN)/python -m captcha_lib train --split official --out $(REFERENCE)
-	$(BIN)/python -m captcha_lib bench --seeds 10 --out "$(OUT)/official"
-	$(BIN)/python -m captcha_lib bench --seeds 5 --own-splits --out "$(OUT)/own-splits"
-	$(BIN)/python -m captcha_lib bench --seeds 5 --data generated --out "$(OUT)/generated"
-	$(BIN)/python -m captcha_lib evaluate --data generated --subset all --weights $(REFERENCE)/weight.pth \
+	$(BIN)/captcha-lib train --split official --out $(REFERENCE)
+	$(STUDY) bench --seeds 10 --out "$(OUT)/official"
+	$(STUDY) bench --seeds 5 --own-splits --out "$(OUT)/own-splits"
+	$(STUDY) bench --seeds 5 --data generated --out "$(OUT)/generated"
+	$(BIN)/captcha-lib evaluate --data generated --subset all --weights $(REFERENCE)/weight.pth \
 		--out $(REFERENCE)/generated_predictions.csv
 	cp "$(OUT)/official/seeds.csv" $(REFERENCE)/seeds.csv
 	cp "$(OUT)/own-splits/seeds.csv" $(REFERENCE)/seeds_own_splits.csv
@@ -158,9 +175,9 @@ reference: $(INSTALLED)
 # All of output/reference/, measured anew on two idle cores in about five hours. One thing no command can make:
 # label_judge.csv, the choices of a judge who saw the first pictures of the audit and not which text was the label.
 evidence: reference crossval zero labels protect bench-train bench-read bench-stream bench-same general bench-own
-	$(BIN)/python -m captcha_lib audit --crossval "$(OUT)/crossval" --readers "$(OUT)/readers.csv" \
+	$(STUDY) audit --crossval "$(OUT)/crossval" --readers "$(OUT)/readers.csv" \
 		--judge $(REFERENCE)/label_judge.csv --out $(REFERENCE)/label_audit.csv
-	$(BIN)/python -m captcha_lib plant --out "$(OUT)/planted"
+	$(STUDY) plant --out "$(OUT)/planted"
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
 	cp "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png "$(OUT)/planted/planted.csv" $(REFERENCE)
 	cp "$(OUT)/zero/seed-0-pure.pth" $(REFERENCE)/zero_pure.pth
@@ -173,7 +190,7 @@ evidence: reference crossval zero labels protect bench-train bench-read bench-st
 
 # LICENCES.md anew, after constraints.txt has changed.
 licences: $(INSTALLED)
-	$(BIN)/python -m benchmarks.licences
+	$(BIN)/python -m studies.benchmarks.licences
 
 # Known vulnerabilities of the locked versions, asked of PyPI by pip-audit in an environment of its own. --strict: a
 # version that the index knows nothing of fails, where pip-audit would call it sound.

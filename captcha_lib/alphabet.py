@@ -35,7 +35,7 @@ class Alphabet:
         characters: each character once, for instance "2345678bcdefgmnpwxy".
 
     Raises:
-        InputError: no characters, or a character that stands there twice.
+        InputError: no characters, or a duplicate one.
     """
 
     characters: str
@@ -45,7 +45,7 @@ class Alphabet:
             raise InputError("alphabet: it is empty; name at least one character")
         doubled = sorted(c for c in set(self.characters) if self.characters.count(c) > 1)
         if doubled:
-            raise InputError(f"alphabet {self.characters!r}: {doubled[0]!r} stands there twice; name each once")
+            raise InputError(f"alphabet {self.characters!r}: duplicate character {doubled[0]!r}; name each once")
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> "Alphabet":

@@ -20,7 +20,7 @@ def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -
     Args:
         images: grey pictures.
         strength: scales every maximum above; 0 leaves the images as they are.
-        generator: the source of chance, on the CPU.
+        generator: the source of random numbers, on the CPU.
 
     Shape:
         (B, 1, H, W) uint8 -> (B, 1, H, W) uint8.
@@ -28,12 +28,12 @@ def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -
     if not strength:
         return images
     b, _, h, w = images.shape
-    chance = (torch.rand(b, 7, generator=generator) * 2 - 1) * strength  # (B, 7) in -1..1
-    zoom_x, zoom_y, shear, slope, shift_x, shift_y, contrast = chance.to(images.device).unbind(1)
+    drawn = (torch.rand(b, 7, generator=generator) * 2 - 1) * strength  # (B, 7) in -1..1
+    zoom_x, zoom_y, shear, slope, shift_x, shift_y, contrast = drawn.to(images.device).unbind(1)
     row_x = [1 + MAX_ZOOM * zoom_x, MAX_SHEAR * shear * h / w, 2 * MAX_SHIFT_X / w * shift_x]
     row_y = [MAX_SLOPE * slope * w / h, 1 + MAX_ZOOM * zoom_y, 2 * MAX_SHIFT_Y / h * shift_y]
     maps = torch.stack([torch.stack(row_x, 1), torch.stack(row_y, 1)], 1)  # (B, 2, 3), the picture spans -1..1
-    grid = F.affine_grid(maps, (b, 1, h, w), align_corners=False)  # (B, H, W, 2)
+    grid = F.affine_grid(maps, [b, 1, h, w], align_corners=False)  # (B, H, W, 2)
     knots = (torch.rand(b, 2, *BEND_KNOTS, generator=generator) * 2 - 1) * strength
     knots *= torch.tensor([2 * MAX_BEND_X / w, 2 * MAX_BEND_Y / h]).view(1, 2, 1, 1)
     grid = grid + F.interpolate(knots.to(images.device), (h, w), mode="bicubic").permute(0, 2, 3, 1)

@@ -14,7 +14,7 @@ MIN_SIDE = 16  # px; smaller pictures are thumbnails, and the network halves the
 
 # The extra that brings an optional package; all others come with `train`.
 _EXTRAS = {
-    "captcha": "sample",
+    "captcha": "notebooks",
     "gradio": "demo",
     "kagglehub": "kaggle",
     "onnx": "export",

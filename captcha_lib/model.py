@@ -1,4 +1,4 @@
-"""`CRNN`: convolutions -> columns -> BiLSTM -> linear, and `ctc_loss` beside it.
+"""`CRNN`: convolutions -> columns -> BiLSTM -> linear, with `ctc_loss`, and `frame_targets` for the warm-up.
 
 The architecture is that of Shi, Bai and Yao, "An End-to-End Trainable Neural Network for Image-based Sequence
 Recognition" (TPAMI 2017, figure 1), made small and quick: the pictures hold one line of five characters, and the middle
@@ -93,6 +93,31 @@ def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> 
     log_probs = logits.cpu().log_softmax(-1).transpose(0, 1)  # (T, B, K)
     steps = torch.full((len(logits),), logits.shape[1])
     return F.ctc_loss(log_probs, ids.cpu(), steps, lengths.cpu(), blank=BLANK, reduction="none")
+
+
+def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
+    """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
+
+    Ink is what differs from the picture's median grey by at least half of what its most different pixel does. A column
+    counts as inked if it holds, smoothed, at least half of what the mean column holds: glyphs do, a lone line does not.
+
+    Shape:
+        (B, 1, H, W) uint8, padded ids (B, max L), lengths (B,) -> (B, T) int64.
+    """
+    grey = images[:, 0].float()  # (B, H, W)
+    paper = grey.flatten(1).median(1).values[:, None, None]
+    contrast = (grey - paper).abs()
+    ink = (contrast >= contrast.amax((1, 2), keepdim=True) / 2).float().mean(1)  # (B, W)
+    ink = F.avg_pool1d(ink[:, None], 9, stride=1, padding=4)[:, 0]  # (B, W)
+    inked = ink >= ink.mean(1, keepdim=True) / 2
+    width = inked.shape[1]
+    place = torch.arange(width, device=images.device)
+    first = torch.where(inked, place, width).amin(1, keepdim=True)  # (B, 1)
+    last = torch.where(inked, place, -1).amax(1, keepdim=True)  # (B, 1)
+    centre = (torch.arange(steps, device=images.device) + 0.5) * width / steps  # (T,), px
+    index = ((centre - first) / (last + 1 - first) * lengths[:, None]).floor().long()  # (B, T)
+    inside = (index >= 0) & (index < lengths[:, None])
+    return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
 
 
 def has_bfloat16(device: str) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ from captcha_lib.data.batches import Batch, MemoryBatches, Stream, StreamBatches
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading, spell
 from captcha_lib.metrics import count_exact, fit_temperature
-from captcha_lib.model import CRNN, ctc_loss, has_bfloat16, time_steps
+from captcha_lib.model import CRNN, ctc_loss, frame_targets, has_bfloat16, time_steps
 from captcha_lib.reading.torch_reader import TorchReader, round_weights
 from captcha_lib.runs.checkpoint import identity, load_checkpoint, save_checkpoint
 from captcha_lib.runs.distributed import leads, own_rank
@@ -71,6 +72,11 @@ class State:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def smoothed(self) -> CRNN:
+        """The network with the averaged weights."""
+        return cast(CRNN, self.averaged.module)
 
     def state_dict(self) -> dict:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "schedule")}
@@ -134,12 +140,16 @@ def _fit(
     model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout)
     if start is not None:
         _take_over(model, start, alphabet)
-    state = _start(model.to(session.device, memory_format=torch.channels_last), batches.steps, config)
+    state = _start(model.to(session.device).to(memory_format=torch.channels_last), batches.steps, config)
     _check_lengths(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()))
     own = identity(train, val, alphabet, config) | {"start": _digest(start)}
     checkpoint = session.checkpoint
-    resumes = session.resume and checkpoint is not None and checkpoint.exists()
-    if resumes and load_checkpoint(checkpoint, state.load_state_dict, own, session.report):
+    if (
+        checkpoint is not None
+        and session.resume
+        and checkpoint.exists()
+        and load_checkpoint(checkpoint, state.load_state_dict, own, session.report)
+    ):
         session.report(f"resumed after epoch {len(state.history)}")
     distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
@@ -148,7 +158,7 @@ def _fit(
         row |= _train_epoch(state, distributed, batches, config, epoch)
         _check_loss(row)
         if val is not None:
-            row |= _validate(state.averaged.module, val, alphabet)
+            row |= _validate(state.smoothed, val, alphabet)
         spent = state.history[-1]["seconds"] if state.history else 0.0
         row["seconds"] = spent + time.perf_counter() - began
         state.history.append(row)
@@ -157,31 +167,6 @@ def _fit(
             save_checkpoint(checkpoint, state.state_dict(), own)
         session.report(describe_epoch(row, config.epochs))
     return _best_reader(state, train, val), pd.DataFrame(state.history)
-
-
-def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
-    """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
-
-    Ink is what differs from the picture's median grey by at least half of what its most different pixel does. A column
-    counts as inked if it holds, smoothed, at least half of what the mean column holds: glyphs do, a lone line does not.
-
-    Shape:
-        (B, 1, H, W) uint8, padded ids (B, max L), lengths (B,) -> (B, T) int64.
-    """
-    grey = images[:, 0].float()  # (B, H, W)
-    paper = grey.flatten(1).median(1).values[:, None, None]
-    contrast = (grey - paper).abs()
-    ink = (contrast >= contrast.amax((1, 2), keepdim=True) / 2).float().mean(1)  # (B, W)
-    ink = F.avg_pool1d(ink[:, None], 9, stride=1, padding=4)[:, 0]  # (B, W)
-    inked = ink >= ink.mean(1, keepdim=True) / 2
-    width = inked.shape[1]
-    place = torch.arange(width, device=images.device)
-    first = torch.where(inked, place, width).amin(1, keepdim=True)  # (B, 1)
-    last = torch.where(inked, place, -1).amax(1, keepdim=True)  # (B, 1)
-    centre = (torch.arange(steps, device=images.device) + 0.5) * width / steps  # (T,), px
-    index = ((centre - first) / (last + 1 - first) * lengths[:, None]).floor().long()  # (B, T)
-    inside = (index >= 0) & (index < lengths[:, None])
-    return ids.gather(1, index.clamp(0, ids.shape[1] - 1)) * inside
 
 
 def schedule_steps(steps: int, peak: float) -> int:
@@ -218,7 +203,7 @@ def _take_over(model: CRNN, start: TorchReader, alphabet: Alphabet) -> None:
 
 
 def _best_reader(state: State, train: Captchas | Stream, val: Captchas | None) -> TorchReader:
-    model = state.averaged.module
+    model = state.smoothed
     model.load_state_dict(state.best["weights"])
     round_weights(model)
     reader = TorchReader(train.alphabet, train.size, train.length, model=model.eval())
@@ -329,7 +314,7 @@ def _keep_if_best(state: State, row: dict) -> None:
     """
     exact = row.get("val_exact", 0)
     if not state.best or exact >= state.best["exact"]:
-        state.best = {"exact": exact, "weights": copy.deepcopy(state.averaged.module.state_dict())}
+        state.best = {"exact": exact, "weights": copy.deepcopy(state.smoothed.state_dict())}
 
 
 def _check_lengths(width: int, named_texts: list[tuple[str, str]]) -> None:

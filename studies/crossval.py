@@ -223,7 +223,7 @@ def write_crossval(
     columns = ["file", "label", "text", "confidence", "fold", "seed"]
     write_csv(out / "crossval_predictions.csv", predictions[columns])
     write_csv(out / "crossval_misread.csv", misread(predictions))
-    curves = {name: metrics.risk_coverage(table) for name, table in by_labels.items()}
+    curves = {name: confidence.risk_coverage(table) for name, table in by_labels.items()}
     with replacing(out / "risk_coverage.png") as part:
         plots.plot_risk_coverage(curves).savefig(part, dpi=120)
     return figures
@@ -237,12 +237,12 @@ def calibration_figures(predictions: pd.DataFrame) -> dict:
         (the share that is right of the surest 97 %) and wrong_at_97 (how many of them are wrong). Where so many are
         equally sure that no part of 97 % or less can be told apart, the surest part counts.
     """
-    curve = metrics.risk_coverage(predictions)
+    curve = confidence.risk_coverage(predictions)
     kept = curve.iloc[max(0, (curve["coverage"] <= 0.97).sum() - 1)]
     return {
         "n": len(predictions),
-        "ece": metrics.calibration_error(metrics.calibration(predictions)),
-        "coverage_at_999": metrics.coverage_at(predictions, 0.999),
+        "ece": confidence.calibration_error(metrics.calibration(predictions)),
+        "coverage_at_999": confidence.coverage_at(predictions, 0.999),
         "exact_at_97": float(kept["exact_rate"]),
         "wrong_at_97": int(kept["wrong"]),
     }

@@ -15,7 +15,8 @@ from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.images import HEIGHTS
 from captcha_lib.data.split import is_official
-from captcha_lib.generator.style import Style, free_fonts, matplotlib_fonts
+from captcha_lib.generator.style import Style
+from studies.fonts import free_fonts, matplotlib_fonts
 from captcha_lib.reading.torch_reader import Reader
 from captcha_lib.recipe import MANY, plan
 from captcha_lib.training import fit

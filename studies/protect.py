@@ -17,7 +17,8 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
 from captcha_lib.data.captchas import generated_captchas, repeated
 from captcha_lib.generator.draw import draw, draw_texts
-from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style, free_fonts
+from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style
+from studies.fonts import free_fonts
 from captcha_lib.training import fit, silent
 from studies.jobs import run_jobs
 from studies.learning_curve import PER_EPOCH

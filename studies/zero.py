@@ -20,7 +20,8 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas, concatenate, generated_captchas, in_memory
-from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style, free_fonts, varied_style
+from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
+from studies.fonts import free_fonts, varied_style
 from captcha_lib.reading.torch_reader import Reader
 from captcha_lib.runs import results
 from captcha_lib.training import fit, silent

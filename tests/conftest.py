@@ -15,12 +15,13 @@ from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.model import CRNN
 from captcha_lib.reading.export import export_onnx
-from captcha_lib.reading.torch_reader import Reader, round_weights
+from captcha_lib.reading.torch_reader import TorchReader, round_weights
 
 # In the background a shell has Ctrl-C ignored, which the commands that tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.pop("CAPTCHA_DATA", None)  # a tester's own setting must not choose the data
+for _name in ("CAPTCHA_DATA", "CAPTCHA_OUT"):  # a tester's own settings must not choose the data
+    os.environ.pop(_name, None)
 torch.set_num_threads(1)
 
 # No deadline: the first example pays for imports. Derandomized: the same examples every time.
@@ -49,13 +50,13 @@ def own_folder(folder, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reader() -> Reader:
+def reader() -> TorchReader:
     """A tiny network that has learnt nothing."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CRNN(20, channels=(4, 4, 4), hidden=8)
     round_weights(model)
-    return Reader(model.eval(), Alphabet("".join(sorted(set(KAPTCHA.characters)))), (50, 200), 5)
+    return TorchReader(Alphabet.of([KAPTCHA.characters]), (50, 200), 5, model=model.eval())
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_alphabet_of_labels_is_sorted():
     [
         (lambda: Alphabet(""), "empty"),
         (lambda: Alphabet.of([]), "empty"),
-        (lambda: Alphabet("abca"), "'a' stands there twice"),
+        (lambda: Alphabet("abca"), "duplicate character 'a'"),
         (lambda: Alphabet("ab").encode("abz"), "'z' is not in the alphabet 'ab'"),
         (lambda: Alphabet("ab").encode_batch(["ab", "B"]), "'B' is not in the alphabet"),
     ],

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captcha_lib.config import REFERENCE_DIR, InputError
+from captcha_lib.config import WEIGHTS_DIR, InputError
 from captcha_lib.generator.draw import generate_captchas
-from captcha_lib.reading import demo
-from captcha_lib.reading.demo import build_page, read_page
+from examples import demo
+from examples.demo import build_page, read_page
 
-WEIGHTS = REFERENCE_DIR / "weight.pth"
+WEIGHTS = WEIGHTS_DIR / "kaggle.pth"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 

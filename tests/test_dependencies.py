@@ -9,7 +9,7 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from captcha_lib.config import ROOT
+from captcha_lib.config import CHECKOUT as ROOT
 from studies.benchmarks import licences
 from studies.benchmarks.licences import PROJECT, TESTED, UNLOCKED, direct, pins, reached
 

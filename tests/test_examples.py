@@ -3,15 +3,17 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captcha_lib.config import REFERENCE_DIR, ROOT
+from captcha_lib.config import CHECKOUT as ROOT
+from captcha_lib.config import WEIGHTS_DIR
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading.export import export_onnx
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.reading.torch_reader import TorchReader
 
 EXAMPLE = ROOT / "examples" / "read_onnx.py"
 ALONE = "import sys; sys.modules |= {'torch': None, 'captcha_lib': None}; sys.argv = sys.argv[1:]; import runpy; "
@@ -31,8 +33,8 @@ def test_it_is_short():
 
 @pytest.mark.parametrize("length", [5, None])
 def test_it_reads_what_this_package_reads(length, tmp_path):
-    reader = Reader.load(REFERENCE_DIR / "weight.pth")
-    export_onnx(Reader(reader.model, reader.alphabet, reader.image_size, length), tmp_path / "captcha.onnx")
+    reader = TorchReader.load(WEIGHTS_DIR / "kaggle.pth")
+    export_onnx(replace(reader, length=length), tmp_path / "captcha.onnx")
     texts, images = generate_captchas(6, seed=2026)
     for text, image in zip(texts, images, strict=True):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{text}.png")
@@ -46,7 +48,7 @@ def test_it_reads_what_this_package_reads(length, tmp_path):
 def test_its_decoder_is_ours(seed):
     rng = np.random.default_rng(seed)
     scores = rng.standard_normal((9, 4))
-    reader = Reader.load(REFERENCE_DIR / "weight.pth")
+    reader = TorchReader.load(WEIGHTS_DIR / "kaggle.pth")
     alphabet = reader.alphabet.characters[:3]
     padded = np.concatenate([scores, np.full((9, reader.alphabet.num_classes - 4), -50.0)], axis=1)
     for length in (0, 1, 3, 4):

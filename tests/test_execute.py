@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from captcha_lib.config import ROOT
+from captcha_lib.config import CHECKOUT as ROOT
 
 SCRIPT = ROOT / "notebooks" / "execute.py"
 KILL = "import os\nos.kill(os.getpid(), 9)  # as the system does where memory runs out"

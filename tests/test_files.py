@@ -63,14 +63,14 @@ def test_a_new_folder_may_be_there_if_it_is_empty(tmp_path, exists):
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):
     write_text(tmp_path / "old" / "one.txt", "kept")
-    with pytest.raises(InputError, match="holds something"), new_folder(tmp_path / "old"):
+    with pytest.raises(InputError, match="not empty"), new_folder(tmp_path / "old"):
         pytest.fail("the block must not be entered")
     assert (tmp_path / "old" / "one.txt").read_text() == "kept"
 
 
 def test_a_file_is_no_new_folder(tmp_path):
     write_text(tmp_path / "old", "kept")
-    with pytest.raises(InputError, match="holds something"), new_folder(tmp_path / "old"):
+    with pytest.raises(InputError, match="not empty"), new_folder(tmp_path / "old"):
         pytest.fail("the block must not be entered")
     assert (tmp_path / "old").read_text() == "kept"
 

@@ -10,7 +10,7 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import CHARACTERS, GENERAL, choose_start
 from captcha_lib.training import fit
 from studies.pretraining import general_style, learn_general
@@ -22,7 +22,7 @@ UPPER = Alphabet("ABC123")
 
 def test_it_reads_captchas_of_its_kind():
     texts, images = generate_captchas(100, 77, general_style())
-    reader = Reader.load(GENERAL)
+    reader = TorchReader.load(GENERAL)
     assert reader.alphabet.characters == CHARACTERS
     assert sum(a == b for a, b in zip(reader.spell(reader.logits(images)), texts, strict=True)) >= 60
 

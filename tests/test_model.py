@@ -7,12 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from studies.profile import count_multiplications
 
 from captcha_lib.config import Config, InputError
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA
-from captcha_lib.model import CRNN, ctc_loss
+from captcha_lib.model import CRNN, ctc_loss, time_steps
 
 SMALL = {"channels": (4, 4, 8), "hidden": 16}
 
@@ -124,16 +123,6 @@ def test_gradients_reach_every_weight():
     assert still == []
 
 
-def test_multiplications_by_hand():
-    """16 x 16 px: convolutions see 8 x 8, 4 x 4 and 2 x 4 places, the columns 1 x 2, and T is 2."""
-    model = CRNN(5, 16, channels=(2, 3, 4), hidden=6)
-    separable = 4 * 4 * (2 * 9 + 3 * 2) + 2 * 4 * (3 * 9 + 4 * 3)
-    convolutions = 8 * 8 * 2 * 25 + separable + 2 * 6 * 4 * 3
-    lstm = 2 * 2 * (4 * 3 * 6 + 4 * 3 * 3)
-    assert count_multiplications(model, 16, 16) == {"Conv2d": convolutions, "LSTM": lstm, "Linear": 2 * 6 * 5}
-
-
-def test_counting_leaves_no_hooks_behind():
-    model = CRNN(5, 16, channels=(2, 3, 4), hidden=6)
-    assert count_multiplications(model, 16, 16) == count_multiplications(model, 16, 16)
-    assert not any(layer._forward_hooks for layer in model.modules())
+@pytest.mark.parametrize("width", [16, 17, 50, 130, 199, 200, 300])
+def test_time_steps_are_the_networks(width):
+    assert CRNN(3, **SMALL)(pictures(1, 1, 50, width)).shape[1] == time_steps(width)

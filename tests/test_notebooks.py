@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from captcha_lib.config import ROOT
+from captcha_lib.config import CHECKOUT as ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from captcha_lib import read
 from captcha_lib.commands import main as cli
 from captcha_lib.data.images import decode_image
-from captcha_lib.generator.lepture import write_samples
-from captcha_lib.reading.torch_reader import Reader
+from studies.samples import write_samples
+from captcha_lib.reading.torch_reader import TorchReader
 
 COUNT = 16
 KINDS = {  # size, mode, paper, ink, suffix, characters, shortest and longest text
@@ -70,7 +70,7 @@ def test_a_set_of_any_kind(kind, tmp_path, capsys):
     assert plan["alphabet"] == f"{len(characters)}: {characters}"
     fixed = f"always {lengths[0]}"
     assert plan["length"] == (fixed if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} characters")
-    reader = Reader.load(tmp_path / "run" / "weight.pth")
+    reader = TorchReader.load(tmp_path / "run" / "weight.pth")
     assert (reader.alphabet.characters, reader.length) == (characters, lengths[0] if len(lengths) == 1 else None)
     assert reader.image_size[1] >= 40 * lengths[-1]
     assert 48 <= reader.image_size[0] <= 62
@@ -103,7 +103,7 @@ def test_what_follows_from_the_data_can_be_overridden(tmp_path):
     assert plan["read at"] == "240 x 48 px"
     assert plan["alphabet"] == "13: 0123456789abc"
     assert plan["warps"] == "strength 0.3"
-    assert Reader.load(tmp_path / "run" / "weight.pth").image_size == (48, 240)
+    assert TorchReader.load(tmp_path / "run" / "weight.pth").image_size == (48, 240)
 
 
 @pytest.mark.parametrize("size", ["240", "240x", "ax9", "0x50"])

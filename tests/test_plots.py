@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from captcha_lib import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
-from captcha_lib.metrics import by_position, calibration, character_pairs, risk_coverage
+from captcha_lib.metrics import by_position, calibration, character_pairs
+from studies.confidence import risk_coverage
 
 matplotlib.use("Agg")
 

@@ -264,7 +264,7 @@ def test_no_official_split(folder):
     [
         ("", "cannot be read"),
         ("file,label,subset\n", "the column 'sha256' is missing"),
-        ("file,label,sha256,subset\na,a,0,train\na,a,0,val\n", "a file stands there twice"),
+        ("file,label,sha256,subset\na,a,0,train\na,a,0,val\n", "a file is a duplicate"),
         ("file,label,sha256,subset\na,a,0,dev\n", "unknown subset 'dev'"),
         ("file,label,sha256,subset\na,a,0\n", "unknown subset ''"),
         ("file,label,sha256,subset\na,a,0,val\na,a,0,val,x\n", "cannot be read"),

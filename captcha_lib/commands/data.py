@@ -1,11 +1,10 @@
-"""The commands that make and split data: generate, sample, split."""
+"""The commands that make and split data: generate, split."""
 
 import argparse
-import string
 from pathlib import Path
 from typing import Any
 
-from captcha_lib.commands.options import add_command, add_data, count, lengths, load_split, size
+from captcha_lib.commands.options import add_command, add_data, count, load_split
 from captcha_lib.config import RUN_DIR
 from captcha_lib.files import check_writable
 
@@ -18,14 +17,6 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--count", type=count, default=1070, help="how many (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "captchas", help="a new folder (%(default)s)")
-
-    command = add_command(commands, "sample", sample, "draw captchas with the package captcha, unlike ours")
-    command.add_argument("--count", type=count, default=1000, help="how many (%(default)s)")
-    command.add_argument("--characters", default=string.digits, help="(%(default)s)")
-    command.add_argument("--length", type=lengths, default=(4, 4), help="such as 4, or 4-6 (4)")
-    command.add_argument("--size", type=size, default=(60, 160), help="WIDTHxHEIGHT in px (160x60)")
-    command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
-    command.add_argument("--out", type=Path, default=RUN_DIR / "samples", help="a new folder (%(default)s)")
 
     command = add_command(commands, "split", split, "write which image is for training, validation and test")
     add_data(command)
@@ -40,13 +31,6 @@ def generate(options: argparse.Namespace) -> None:
     texts, images = generate_captchas(options.count, options.seed)
     write_captchas(texts, images, options.out)
     print(f"{len(texts):,} captchas of seed {options.seed} in {options.out}")
-
-
-def sample(options: argparse.Namespace) -> None:
-    from captcha_lib.generator.lepture import write_samples
-
-    write_samples(options.out, options.count, options.characters, options.length, options.seed, options.size)
-    print(f"{options.count:,} captchas of seed {options.seed} in {options.out}")
 
 
 def split(options: argparse.Namespace) -> None:

@@ -75,15 +75,6 @@ def count(text: str) -> int:
     return int(text)
 
 
-def lengths(text: str) -> tuple[int, int]:
-    """An option's value that is a number of characters, or a range such as 4-6."""
-    shortest, _, longest = text.partition("-")
-    longest = longest or shortest
-    if not (shortest.isdecimal() and longest.isdecimal() and 1 <= int(shortest) <= int(longest)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a length such as 4 or 4-6")
-    return int(shortest), int(longest)
-
-
 def size(text: str) -> tuple[int, int]:
     """An option's value that is a size, WIDTHxHEIGHT in px; returns (H, W)."""
     width, x, height = text.partition("x")

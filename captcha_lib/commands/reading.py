@@ -1,4 +1,4 @@
-"""The commands that use weights: predict, demo, export."""
+"""The commands that use weights: predict, export."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from captcha_lib.commands.options import add_command, add_machine, add_reading, count, fraction, report
+from captcha_lib.commands.options import add_command, add_machine, add_reading, fraction, report
 from captcha_lib.commands.training import load_reader
 from captcha_lib.config import RUN_DIR, printable
 from captcha_lib.files import replacing
@@ -25,11 +25,6 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--min-confidence", type=fraction, default=0.0, help="withhold less sure texts (%(default)s)")
     command.add_argument("--out", type=Path, help="write to this file instead of the terminal")
     command.set_defaults(form="table")
-
-    command = add_command(commands, "demo", demo, "serve a page on this machine that reads uploaded images")
-    command.add_argument("--weights", default="kaggle", help="kaggle, or a weights file, torch or .onnx (%(default)s)")
-    command.add_argument("--examples", type=Path, help="a folder of images to click at (some are drawn)")
-    command.add_argument("--port", type=count, default=7860, help="(%(default)s)")
 
     command = add_command(commands, "export", export, "write weights as ONNX")
     command.add_argument("--weights", type=Path, default=RUN_DIR / "weight.pth", help="(%(default)s)")
@@ -61,12 +56,6 @@ def predict(options: argparse.Namespace) -> int:
         if counts[what]:
             report(f"{counts[what]} of {len(files)} {said}", sys.stderr)
     return 1 if counts["bad"] else 0
-
-
-def demo(options: argparse.Namespace) -> None:
-    from captcha_lib.reading.demo import serve
-
-    serve(options.weights, options.port, options.examples)
 
 
 def export(options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ def find_images(folder: AnyPath) -> Iterator[AnyPath]:
 
     Links to folders are given, too, and not gone into: `read_bytes` says so of each.
     """
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    entries: list[AnyPath] = sorted(folder.iterdir(), key=lambda entry: entry.name)
     for entry in entries:
         # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
         is_image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._")
@@ -51,7 +51,7 @@ def find_images(folder: AnyPath) -> Iterator[AnyPath]:
 
 def relative_name(path: AnyPath, root: AnyPath) -> str:
     """The path inside the folder or zip, with forward slashes."""
-    return path.at if isinstance(path, zipfile.Path) else path.relative_to(root).as_posix()
+    return path.at if isinstance(path, zipfile.Path) else path.relative_to(str(root)).as_posix()
 
 
 def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
@@ -67,7 +67,7 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
     """
     if _is_linked_folder(path):
         raise InputError(f"{name}: it is a link to a folder; copy the folder there, or give it itself")
-    if isinstance(root, Path) and path.is_symlink() and _leads_out(path, root):
+    if isinstance(root, Path) and isinstance(path, Path) and path.is_symlink() and _leads_out(path, root):
         raise InputError(f"{name}: it is a link that leads out of the folder; copy the file there")
     try:
         if isinstance(path, Path) and not path.is_file() and path.exists():

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -68,7 +69,8 @@ class LabelRule:
     def _label_of(self, path: AnyPath, name: str, tables: dict[str, dict[str, str] | None]) -> str:
         folder = name.rpartition("/")[0]
         if folder not in tables:
-            tables[folder] = _read_table(path.parent / "labels.csv")
+            beside: Any = path.parent
+            tables[folder] = _read_table(beside / "labels.csv")
         table = tables[folder]
         if table is not None:
             if path.name not in table:

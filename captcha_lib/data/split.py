@@ -41,17 +41,17 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     laid_out = bool((manifest["subset"] != "").all())
     if split is None and not laid_out:
         split = "drawn" if seed is not None or official is None else "official"
-    if split == "official":
-        table, name = read_split(official), official.stem
-        subsets = manifest["sha256"].map(table.set_index("sha256")["subset"])
-        said = f"the official one, {name}"
+    subsets: list[str]
+    if split == "official" and official is not None:
+        subset_of = read_split(official).set_index("sha256")["subset"]
+        subsets, said = manifest["sha256"].map(subset_of).tolist(), f"the official one, {official.stem}"
     elif split == "drawn":
         subsets, said = draw_split(len(manifest), seed or 0), f"drawn with seed {seed or 0}"
     elif split is not None:
-        subsets, said = apply_split(manifest, read_split(Path(split)), Path(split).name), str(split)
+        subsets, said = apply_split(manifest, read_split(Path(split)), Path(split).name).tolist(), str(split)
     else:
-        subsets, said = manifest["subset"], "the folders train, val and test"
-    manifest = manifest.assign(subset=list(subsets))
+        subsets, said = manifest["subset"].tolist(), "the folders train, val and test"
+    manifest = manifest.assign(subset=subsets)
     counts = [int((manifest["subset"] == name).sum()) for name in SUBSETS]
     if 0 in counts:
         raise InputError(f"{captchas.source}: the split leaves {SUBSETS[counts.index(0)]} empty; add images to it")
@@ -90,7 +90,7 @@ def read_split(csv: Path) -> pd.DataFrame:
         raise InputError(f"split {csv}: the column {missing[0]!r} is missing; it needs {','.join(COLUMNS)}")
     wrong = sorted(set(table["subset"]) - set(SUBSETS))
     if wrong or table["file"].duplicated().any():
-        what = f"unknown subset {wrong[0]!r}" if wrong else "a file stands there twice"
+        what = f"unknown subset {wrong[0]!r}" if wrong else "a duplicate file"
         raise InputError(f"split {csv}: {what}; each file needs one of train, val, test")
     return table
 

@@ -19,6 +19,7 @@ from captcha_lib.generator.style import KAPTCHA, Style
 
 _WEIGHT_STEPS = 256  # bilinear weights are rounded to 1/256 along each axis
 _CHUNK = 64  # pictures drawn at a time: few enough to stay in the processor's cache
+_FLATNESS = 2.0  # px
 _OVERSAMPLING = 4  # the curves are drawn this much larger, then averaged down
 # The x of a curve's four control points, as shares of the width. Kaptcha's two; any more are like the second.
 _CURVES = ((0.1, 0.1, 0.25, 0.25), (0.1, 0.25, 0.5, 0.9))
@@ -183,12 +184,12 @@ def _dot_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) -> 
     return layer
 
 
-def _flatten(p0: complex, p1: complex, p2: complex, p3: complex, flatness: float = 2.0) -> list[complex]:
-    """Halves a cubic Bézier curve until its control points lie within `flatness` px of the chord (de Casteljau).
+def _flatten(p0: complex, p1: complex, p2: complex, p3: complex) -> list[complex]:
+    """Halves a cubic Bézier curve until its control points lie within _FLATNESS px of the chord (de Casteljau).
 
     Points are complex numbers, x + iy, here and below.
     """
-    if max(_distance(p1, p0, p3), _distance(p2, p0, p3)) <= flatness:
+    if max(_distance(p1, p0, p3), _distance(p2, p0, p3)) <= _FLATNESS:
         return [p0, p3]
     p01, p12, p23 = (p0 + p1) / 2, (p1 + p2) / 2, (p2 + p3) / 2
     p012, p123 = (p01 + p12) / 2, (p12 + p23) / 2

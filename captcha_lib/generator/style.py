@@ -1,7 +1,6 @@
 """`Style`: what captchas look like, each knob of the generator a range; and the fonts to draw them with."""
 
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from matplotlib import get_data_path
@@ -12,22 +11,6 @@ _MATPLOTLIB_FONTS = Path(get_data_path()) / "fonts" / "ttf"
 DEJAVU = _MATPLOTLIB_FONTS / "DejaVuSans-Bold.ttf"
 DEJAVU_MONO = _MATPLOTLIB_FONTS / "DejaVuSansMono-Bold.ttf"
 
-# Faces that come with matplotlib: sans and serif, upright and slanted, two of equal widths.
-_MATPLOTLIB_FACES = (
-    "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf",
-    "DejaVuSerif-Bold.ttf", "DejaVuSans-Oblique.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf",
-)  # fmt: skip
-
-# Bold sans faces of the extra "fonts", all under the Apache licence or the SIL Open Font License: package -> its files.
-FREE_FACES = {
-    "ttf-opensans": ("OpenSans-SemiBold.ttf", "OpenSans-Bold.ttf", "OpenSans-ExtraBold.ttf"),
-    "font-source-sans-pro": ("SourceSansPro-Semibold.ttf", "SourceSansPro-Bold.ttf", "SourceSansPro-Black.ttf"),
-    "font-roboto": ("Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf"),
-    "font-lato": ("Lato-Bold.ttf", "Lato-Black.ttf"),
-    "fontpkg-fira-sans": ("FiraSans-SemiBold.ttf", "FiraSans-Bold.ttf", "FiraSans-ExtraBold.ttf"),
-    "fontpkg-pt-sans": ("PT_Sans-Web-Bold.ttf",),
-}
-
 Range = tuple[float, float]
 _POSITIVE = ("length", "size", "glyph_width")
 
@@ -36,8 +19,8 @@ _POSITIVE = ("length", "size", "glyph_width")
 class Style:
     """What captchas look like. A pair is the lowest and the highest value; each picture draws its own in between.
 
-    The defaults are Kaptcha's, with the alphabet and the layout of the Kaggle images. Chance is drawn only for what
-    has a range: with the defaults all the chance in a picture is its text and the heights of its curves.
+    The defaults are Kaptcha's, with the alphabet and the layout of the Kaggle images. Random numbers are drawn only
+    for what has a range: with the defaults all that is random in a picture is its text and the heights of its curves.
 
     Raises:
         InputError: a range whose lowest value is the higher one, no characters, no fonts.
@@ -79,49 +62,3 @@ class Style:
 
 
 KAPTCHA = Style()
-
-
-def matplotlib_fonts() -> tuple[Path, ...]:
-    """Ten faces that are always there."""
-    return tuple(_MATPLOTLIB_FONTS / name for name in _MATPLOTLIB_FACES)
-
-
-def free_fonts() -> tuple[Path, ...]:
-    """The bold sans faces of the extra "fonts".
-
-    Raises:
-        InputError: the extra is not installed.
-    """
-    return tuple(_locate(package, name) for package, names in FREE_FACES.items() for name in names)
-
-
-def varied_style(fonts: tuple[Path, ...]) -> Style:
-    """Kaptcha with everything varied that its users could not know of another's captchas: for learning without labels.
-
-    The ranges were set by looking at unlabelled pictures, not by what a network then read.
-    """
-    return Style(
-        fonts=fonts,
-        size=(37, 42),
-        start=(24, 32),
-        baseline=(40, 44),
-        spacing=(0, 2),
-        glyph_width=(0.8, 1.2),
-        evenness=(0.0, 1.0),
-        weight=(0.0, 0.5),
-        water=(1.0, 2.0),
-        ripple=(0.8, 1.2),
-    )
-
-
-def _locate(package: str, name: str) -> Path:
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        raise InputError(
-            f"font {name}: the package {package} is not installed; pip install 'captcha_lib[fonts]'"
-        ) from None
-    for file in files:
-        if file.name == name:
-            return Path(file.locate())
-    raise InputError(f"font {name}: the package {package} does not hold it; pip install -U 'captcha_lib[fonts]'")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -39,7 +39,13 @@ def read(
 ) -> Reading: ...
 
 
-def read(pictures, weights="kaggle", length=None, allowed=None, others=0):
+def read(
+    pictures: Any,
+    weights: str | Path = "kaggle",
+    length: int | None = None,
+    allowed: str | None = None,
+    others: int = 0,
+) -> Any:
     """Reads a picture, or a list of pictures. It may be called from several threads at once.
 
     Args:

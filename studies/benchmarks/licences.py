@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from captcha_lib.config import ROOT
 from captcha_lib.files import replacing
-from captcha_lib.generator.style import FREE_FACES
+from studies.fonts import FREE_FACES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PATH = ROOT / "LICENCES.md"

@@ -21,7 +21,7 @@ from captcha_lib.config import ROOT, RUN_DIR
 from captcha_lib.data.captchas import Captchas, concatenate
 from captcha_lib.data.load import load_data
 from captcha_lib.files import write_csv
-from captcha_lib.generator.lepture import write_samples
+from studies.samples import write_samples
 from captcha_lib.recipe import prepare
 from captcha_lib.runs.results import machine, write_json
 from captcha_lib.training import run

@@ -19,7 +19,8 @@ import pandas as pd
 from captcha_lib import generate_captchas
 from captcha_lib.config import RUN_DIR
 from captcha_lib.files import write_csv
-from captcha_lib.generator.style import DEJAVU, KAPTCHA, Style, free_fonts, varied_style
+from captcha_lib.generator.style import DEJAVU, KAPTCHA, Style
+from studies.fonts import free_fonts, varied_style
 from captcha_lib.runs.results import machine, write_json
 
 DRAWN = 3000  # captchas drawn to measure the generator

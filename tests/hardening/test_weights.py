@@ -30,7 +30,7 @@ from captcha_lib.reading import demo
 from captcha_lib.reading import read as reading
 from captcha_lib.reading.export import export_onnx
 from captcha_lib.reading.onnx_reader import OnnxReader
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import fit, silent
 
 FLIPS = 300
@@ -49,8 +49,8 @@ def exported(reader, tmp_path_factory) -> Path:
 def refuse(tmp_path, capfd) -> Callable[[bytes, type], str]:
     """Loads bytes that have to be refused: in one line that names the file, at once, with nothing printed."""
 
-    def refuse(content: bytes, kind: type = Reader) -> str:
-        path = tmp_path / ("weights.pth" if kind is Reader else "weights.onnx")
+    def refuse(content: bytes, kind: type = TorchReader) -> str:
+        path = tmp_path / ("weights.pth" if kind is TorchReader else "weights.onnx")
         path.write_bytes(content)
         began, held = time.perf_counter(), _most_memory()
         with pytest.raises(InputError) as caught:
@@ -149,7 +149,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
-@pytest.mark.parametrize("kind", [Reader, OnnxReader])
+@pytest.mark.parametrize("kind", [TorchReader, OnnxReader])
 def test_files_of_other_kinds_are_refused(content, kind, refuse):
     refuse(content, kind)
 
@@ -190,7 +190,7 @@ def test_a_flipped_bit_is_noticed_or_does_not_matter(weights, reader, tmp_path):
     for content in flipped(weights.read_bytes()):
         path.write_bytes(content)
         try:
-            assert torch.equal(Reader.load(path).logits(PICTURES), right)
+            assert torch.equal(TorchReader.load(path).logits(PICTURES), right)
         except InputError as error:
             assert "\n" not in str(error)
         else:
@@ -329,7 +329,7 @@ def test_what_cannot_be_true_is_refused(parts, weights, refuse):
 @pytest.mark.parametrize("parts", [{"length": None}, {"length": 25}, {"temperature": 0.3}, {"image_size": [50, 240]}])
 def test_what_can_be_true_is_read(parts, weights, tmp_path):
     (tmp_path / "weights.pth").write_bytes(changed(weights, **parts))
-    loaded = Reader.load(tmp_path / "weights.pth")
+    loaded = TorchReader.load(tmp_path / "weights.pth")
     read = {"length": loaded.length, "temperature": loaded.temperature, "image_size": list(loaded.image_size)}
     assert read | parts == read
 
@@ -375,7 +375,7 @@ def test_a_pickle_that_asks_for_memory_gets_none(thing, refuse):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an empty file would take its place on the disk there")
 def test_a_huge_file_is_not_even_opened(tmp_path):
-    for kind, name in (Reader, "weights.pth"), (OnnxReader, "weights.onnx"):
+    for kind, name in (TorchReader, "weights.pth"), (OnnxReader, "weights.onnx"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**33)  # it takes no place on the disk
         with pytest.raises(InputError, match=name):
@@ -384,7 +384,7 @@ def test_a_huge_file_is_not_even_opened(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_no_file(tmp_path):
-    for kind, name in (Reader, "weights.pth"), (OnnxReader, "weights.onnx"):
+    for kind, name in (TorchReader, "weights.pth"), (OnnxReader, "weights.onnx"):
         os.mkfifo(tmp_path / name)
         with pytest.raises(InputError, match="no such file"):
             kind.load(tmp_path / name)

@@ -9,7 +9,8 @@ import torch
 
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import generated_captchas
-from captcha_lib.generator.style import DEJAVU, KAPTCHA, free_fonts
+from captcha_lib.generator.style import DEJAVU, KAPTCHA
+from studies.fonts import free_fonts
 from captcha_lib.reading.torch_reader import Reader
 from studies import zero
 from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise, zero_figures

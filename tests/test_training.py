@@ -20,7 +20,7 @@ from captcha_lib.generator.draw import draw, generate_captchas
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.metrics import fit_temperature, score
 from captcha_lib.model import ctc_loss
-from captcha_lib.reading.torch_reader import Reader, round_weights
+from captcha_lib.reading.torch_reader import TorchReader, round_weights
 from captcha_lib.runs.results import best_row, first_exact_epoch, seeds_table
 from captcha_lib.training import fit, frame_targets, run
 
@@ -54,18 +54,18 @@ def captchas(n: int, seed: int = 0) -> Captchas:
 TRAIN, VAL = captchas(20, 1), captchas(8, 2)
 
 
-def fit_tiny(config: Config = TINY, **others) -> tuple[Reader, pd.DataFrame]:
+def fit_tiny(config: Config = TINY, **others) -> tuple[TorchReader, pd.DataFrame]:
     return fit(TRAIN, VAL, ALPHABET, config, report=lambda line: None, **others)
 
 
-def same_weights(one: Reader, two: Reader) -> bool:
+def same_weights(one: TorchReader, two: TorchReader) -> bool:
     ours, theirs = one.model.state_dict(), two.model.state_dict()
     assert ours.keys() == theirs.keys()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.fixture(scope="module")
-def straight() -> tuple[Reader, pd.DataFrame]:
+def straight() -> tuple[TorchReader, pd.DataFrame]:
     return fit_tiny()
 
 
@@ -428,7 +428,7 @@ def test_split_log_and_picture(finished):
 
 def test_the_written_weights_are_the_readers(finished):
     out, reader, _, predictions = finished
-    loaded = Reader.load(out / "weight.pth")
+    loaded = TorchReader.load(out / "weight.pth")
     assert same_weights(loaded, reader)
     readings = loaded.read(split_set().subset("test").images)
     assert [reading.text for reading in readings] == predictions["text"].tolist()

@@ -1,5 +1,10 @@
-"""A page to try a reader in a browser: a picture in; its text, confidence, alternatives and alignment out (gradio)."""
+"""A page to try a reader in a browser: a picture in; its text, confidence, alternatives and alignment out (gradio).
 
+python examples/demo.py --weights output/run/weight.pth
+"""
+
+import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +26,7 @@ LAUNCH = {"server_name": "127.0.0.1", "show_error": True}  # on this machine alo
 Row = tuple[str, str]
 
 
-def read_page(picture: str | None, weights: Path) -> tuple[str, str, list[Row], Figure | None]:
+def read_page(picture: str | None, weights: str | Path) -> tuple[str, str, list[Row], Figure | None]:
     """What the page shows of an uploaded file.
 
     Args:
@@ -38,7 +43,7 @@ def read_page(picture: str | None, weights: Path) -> tuple[str, str, list[Row], 
     return reading.text, f"{reading.confidence:.2%}", others, _draw_alignment(picture, reading.text, weights)
 
 
-def build_page(weights: Path, examples: list[str]):
+def build_page(weights: str | Path, examples: list[str]):
     """The page, not yet served.
 
     Args:
@@ -63,7 +68,7 @@ def build_page(weights: Path, examples: list[str]):
 
     length = f"{reader.length} characters" if reader.length else "texts of several lengths"
     with gradio.Blocks(title="captcha_lib", analytics_enabled=False) as page:
-        gradio.Markdown(f"# captcha_lib\n\nReads {length} of `{reader.alphabet.characters}` with `{weights.name}`.")
+        gradio.Markdown(f"# captcha_lib\n\nReads {length} of `{reader.alphabet.characters}` with `{weights}`.")
         with gradio.Row():
             with gradio.Column():
                 picture = gradio.Image(type="filepath", label="captcha", sources=["upload", "clipboard"])
@@ -77,7 +82,7 @@ def build_page(weights: Path, examples: list[str]):
     return page
 
 
-def serve(weights: Path, port: int, examples: Path | None = None) -> None:
+def serve(weights: str | Path, port: int, examples: Path | None = None) -> None:
     """Serves the page on this machine alone, until it is interrupted.
 
     Args:
@@ -99,7 +104,7 @@ def _draw_examples(folder: Path) -> list[Path]:
     return paths
 
 
-def _draw_alignment(picture: str, text: str, weights: Path) -> Figure | None:
+def _draw_alignment(picture: str, text: str, weights: str | Path) -> Figure | None:
     """The picture, with where on it each character was seen; None for a reading without characters."""
     if not text:
         return None
@@ -107,3 +112,23 @@ def _draw_alignment(picture: str, text: str, weights: Path) -> Figure | None:
     images = torch.from_numpy(fit_images([to_grey(picture, picture)], reader.image_size))  # (1, 1, H, W)
     logits = np.asarray(reader.logits(images))[0]  # (T, K)
     return plot_alignment(images[0], align(logits, text, reader.alphabet), steps=len(logits))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Serve a page on this machine that reads uploaded images.")
+    parser.add_argument("--weights", default="kaggle", help="kaggle, or a weights file, torch or .onnx (%(default)s)")
+    parser.add_argument("--examples", type=Path, help="a folder of images to click at (some are drawn)")
+    parser.add_argument("--port", type=int, default=7860, help="(%(default)s)")
+    options = parser.parse_args()
+    try:
+        serve(options.weights, options.port, options.examples)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,7 +16,7 @@ from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading import read as reading
 from captcha_lib.reading.export import export_onnx
 from captcha_lib.reading.read import WEIGHTS, read, to_grey
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.reading.torch_reader import TorchReader
 
 TEXTS, IMAGES = generate_captchas(6, 2026)
 ARRAYS = list(IMAGES[:, 0].numpy())
@@ -31,7 +31,7 @@ def png(image: Image.Image) -> bytes:
 @pytest.fixture(scope="module")
 def onnx(tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
-    export_onnx(Reader.load(WEIGHTS), path)
+    export_onnx(TorchReader.load(WEIGHTS), path)
     return path
 
 

@@ -23,7 +23,7 @@ from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.model import CRNN
 from captcha_lib.reading.export import export_onnx
 from captcha_lib.reading.onnx_reader import OnnxReader
-from captcha_lib.reading.torch_reader import Reader, round_weights
+from captcha_lib.reading.torch_reader import TorchReader, round_weights
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 
@@ -33,7 +33,7 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def make_reader(channels=(4, 4, 8), hidden=16, length=5) -> Reader:
+def make_reader(channels=(4, 4, 8), hidden=16, length=5) -> TorchReader:
     """A network that was never trained, its weights blown up so that every picture gets a text of its own."""
     torch.manual_seed(4)
     model = CRNN(ALPHABET.num_classes, 50, channels, hidden).eval()
@@ -52,7 +52,7 @@ def same_readings(ours: list[Reading], theirs: list[Reading]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
+def reader() -> TorchReader:
     return make_reader()
 
 
@@ -75,7 +75,7 @@ def saved(reader, folder) -> Path:
 def refusal(path: Path) -> str:
     """What loading `path` says; anything but an InputError of one line that names the file is a failure."""
     with pytest.raises(InputError) as caught:
-        Reader.load(path)
+        TorchReader.load(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -88,7 +88,7 @@ def test_the_test_pictures_get_different_texts(reader, images):
 
 
 def test_round_trip(reader, images, saved):
-    loaded = Reader.load(saved)
+    loaded = TorchReader.load(saved)
     assert (loaded.alphabet, loaded.image_size, loaded.length) == (ALPHABET, (50, 200), 5)
     assert not loaded.model.training
     assert torch.equal(loaded.logits(images), reader.logits(images))
@@ -97,7 +97,7 @@ def test_round_trip(reader, images, saved):
 def test_round_trip_without_a_length(images, tmp_path):
     reader = make_reader(length=None)
     reader.save(tmp_path / "weight.pth")
-    loaded = Reader.load(tmp_path / "weight.pth")
+    loaded = TorchReader.load(tmp_path / "weight.pth")
     assert loaded.length is None
     assert same_readings(loaded.read(images), decode_greedy(reader.logits(images), ALPHABET))
 
@@ -318,7 +318,7 @@ def test_onnx_reader_refuses_a_file_without_its_facts(session, folder, tmp_path)
 
 def test_an_export_leaves_the_reader_as_it_was(session, reader, images, saved):
     assert not reader.model.training
-    assert torch.equal(reader.logits(images), Reader.load(saved).logits(images))
+    assert torch.equal(reader.logits(images), TorchReader.load(saved).logits(images))
 
 
 def test_the_profile_says_where_the_time_goes(session, images, folder):

@@ -21,7 +21,7 @@ from captcha_lib.config import Config
 from captcha_lib.data import load as data
 from captcha_lib.data.load import decode_image, write_captchas
 from captcha_lib.generator.draw import generate_captchas
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.reading.torch_reader import TorchReader
 from studies import learning_curve as curve
 from studies import protect, zero
 
@@ -138,7 +138,7 @@ def test_train_writes_its_results(trained, folder):
     split = pd.read_csv(trained / "split.csv", dtype=str)
     assert list(predictions.columns) == ["file", "label", "text", "confidence", "subset"]
     assert predictions["file"].tolist() == split["file"][split["subset"] == "test"].tolist()
-    reader = Reader.load(trained / "weight.pth")
+    reader = TorchReader.load(trained / "weight.pth")
     assert reader.alphabet.characters == "".join(sorted(set("".join(split["label"]))))
     assert reader.length == 5
     log = (trained / "log.txt").read_text().splitlines()
@@ -160,7 +160,7 @@ def test_resume_ends_with_the_same_weights(trained, folder, tmp_path, capsys, mo
     assert run(*words, "--resume") == 0
     assert "resumed after epoch 1\nepoch  2/2" in capsys.readouterr().out
     assert names(tmp_path / "run") == RESULTS
-    states = [Reader.load(place / "weight.pth").model.state_dict() for place in (trained, tmp_path / "run")]
+    states = [TorchReader.load(place / "weight.pth").model.state_dict() for place in (trained, tmp_path / "run")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -647,7 +647,7 @@ def test_five_steps_of_training(tmp_path):
     assert run("train", *words) == 0
 
 
-# Places that cannot be written
+# Places that not writable
 
 
 @pytest.mark.parametrize("command", ["generate", "split", "train", "evaluate", "predict", "export"])
@@ -662,7 +662,7 @@ def test_an_output_below_a_file(refuse, folder, weights, tmp_path, command):
         "predict": [folder, "--weights", weights, "--length", 0],
         "export": ["--weights", weights],
     }[command]
-    assert "cannot be written" in refuse(command, *words, "--out", tmp_path / "file" / "out")
+    assert "not writable" in refuse(command, *words, "--out", tmp_path / "file" / "out")
     assert names(tmp_path) == {"file"}
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -684,7 +684,7 @@ def test_a_folder_that_holds_something(refuse, folder, tmp_path, command):
         "generate": ["--count", 2, "--out", old],
         "split": ["--data", folder, "--layout", old, "--out", tmp_path / "split.csv"],
     }[command]
-    assert "holds something" in refuse(command, *words)
+    assert "not empty" in refuse(command, *words)
     assert names(tmp_path) == {"old"}
     assert names(tmp_path / "old") == {"kept.txt"}
 
@@ -694,7 +694,7 @@ def test_generated_is_not_half_drawn(monkeypatch, tmp_path, refuse):
     (tmp_path / "file").touch()
     monkeypatch.setattr(data, "GENERATED_DIR", tmp_path / "file" / "generated")
     monkeypatch.setattr(data, "GENERATED_COUNT", 5)
-    assert "cannot be written" in refuse("split", "--data", "generated", "--out", tmp_path / "split.csv")
+    assert "not writable" in refuse("split", "--data", "generated", "--out", tmp_path / "split.csv")
     assert names(tmp_path) == {"file"}
 
 

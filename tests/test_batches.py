@@ -7,7 +7,7 @@ import torch
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data import batches as feed
-from captcha_lib.data.batches import MemoryFeed, Stream, StreamFeed, draw_block, open_feed
+from captcha_lib.data.batches import MemoryBatches, Stream, StreamBatches, draw_block, open_batches
 from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.style import KAPTCHA, Style
 from captcha_lib.runs.distributed import Share
@@ -26,7 +26,7 @@ def texts_of(batches) -> list[str]:
 
 def epoch_of(source, epoch: int = 0, batch_size: int = 16) -> list[feed.Batch]:
     return list(
-        open_feed(source, ALPHABET, replace(Config(), batch_size=batch_size)).epoch(
+        open_batches(source, ALPHABET, replace(Config(), batch_size=batch_size)).epoch(
             epoch, torch.Generator().manual_seed(0)
         )
     )
@@ -49,7 +49,7 @@ def test_memory_gives_every_image_once():
 
 def test_memory_repeats_few_images_to_fill_an_epoch():
     captchas = generated_captchas(3, 1)
-    batches = list(open_feed(captchas, ALPHABET, replace(TINY, per_epoch=20)).epoch(0, torch.Generator()))
+    batches = list(open_batches(captchas, ALPHABET, replace(TINY, per_epoch=20)).epoch(0, torch.Generator()))
     assert [len(batch.images) for batch in batches] == [8, 8, 4]
     assert set(texts_of(batches)) == set(captchas.labels)
 
@@ -64,7 +64,7 @@ def test_a_streams_pictures_show_their_texts():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_epoch_of_a_stream_has_its_size_and_follows_the_one_before(workers):
-    stream = open_feed(replace(HERE, workers=workers), ALPHABET, Config())
+    stream = open_batches(replace(HERE, workers=workers), ALPHABET, Config())
     epochs = [list(stream.epoch(epoch, None)) for epoch in range(3)]
     assert [[len(batch.images) for batch in batches] for batches in epochs] == [[16, 16, 16, 16]] * 3
     assert same(epochs[2], epoch_of(HERE, 2)), "an epoch is that of its number, wherever one begins"
@@ -73,7 +73,7 @@ def test_an_epoch_of_a_stream_has_its_size_and_follows_the_one_before(workers):
 
 
 def test_no_captcha_comes_twice():
-    stream = StreamFeed(Stream(600, workers=0), ALPHABET, Config())
+    stream = StreamBatches(Stream(600, workers=0), ALPHABET, Config())
     batches = [batch for epoch in range(3) for batch in stream.epoch(epoch, None)]
     pictures = {image.numpy().tobytes() for batch in batches for image in batch.images}
     assert len(pictures) == sum(len(batch.images) for batch in batches) == 3 * 608
@@ -135,12 +135,12 @@ def test_identity_tells_streams_apart():
 
 def test_both_feeds_describe_their_images():
     memory, stream = (
-        open_feed(source, ALPHABET, Config()) for source in (generated_captchas(20, 1), replace(HERE, per_epoch=20))
+        open_batches(source, ALPHABET, Config()) for source in (generated_captchas(20, 1), replace(HERE, per_epoch=20))
     )
     for name in ("size", "length", "steps"):
         assert getattr(memory, name) == getattr(stream, name)
-    assert isinstance(memory, MemoryFeed)
-    assert open_feed(replace(HERE, style=replace(KAPTCHA, length=(4, 6))), ALPHABET, Config()).length is None
+    assert isinstance(memory, MemoryBatches)
+    assert open_batches(replace(HERE, style=replace(KAPTCHA, length=(4, 6))), ALPHABET, Config()).length is None
 
 
 def test_a_run_on_a_stream_that_was_cut_off_goes_on_to_the_same_weights(tmp_path):
@@ -176,5 +176,5 @@ def test_training_goes_on_from_a_reader():
 
 
 def test_what_a_process_draws_next_is_ready_while_it_trains():
-    batches = open_feed(replace(HERE, per_epoch=1000, workers=1), ALPHABET, Config()).epoch(0, None)
+    batches = open_batches(replace(HERE, per_epoch=1000, workers=1), ALPHABET, Config()).epoch(0, None)
     assert len(list(islice(batches, 3))) == 3

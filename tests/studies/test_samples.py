@@ -6,7 +6,7 @@ import pytest
 
 from captcha_lib.config import InputError
 from captcha_lib.data.load import load_data
-from captcha_lib.generator.lepture import draw_samples, write_samples
+from studies.samples import draw_samples, write_samples
 
 
 def test_a_seed_draws_the_same_files():
@@ -40,5 +40,5 @@ def test_more_captchas_than_texts(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "captcha", None)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[own\]'"):
+    with pytest.raises(InputError, match=r"pip install 'captcha_lib\[notebooks\]'"):
         draw_samples(["ab"])

@@ -180,7 +180,7 @@ def test_labels_that_look_like_missing_values(tmp_path):
         ("file,label\n1.png,a\n", "2.png: labels.csv beside it has no row"),
         ("file,label\n1.png,a\n2.png,b\n3.png,c\n", "'3.png' is not beside it"),
         ("file,label\n1.png,a\n2.png,b\nsub/3.png,c\n", "'sub/3.png' is not beside it"),
-        ("file,label\n1.png,a\n2.png,b\n1.png,a\n", "'1.png' stands there twice"),
+        ("file,label\n1.png,a\n2.png,b\n1.png,a\n", "'1.png' is a duplicate"),
         ("file,text\n1.png,a\n2.png,b\n", "the column 'label' is missing"),
         ("file,label\n1.png,a\n2.png,\n", "2.png: the label is empty"),
         ("", "cannot be read as a table"),

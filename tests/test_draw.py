@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captcha_lib import generate
 from captcha_lib.config import InputError
+from captcha_lib.generator import draw as module
 from captcha_lib.generator.draw import draw, generate_captchas, random_texts
 from captcha_lib.generator.style import KAPTCHA, Style
 
@@ -120,21 +120,21 @@ def test_ink_is_black_and_where_the_text_begins():
 
 def test_identity_map_samples_each_pixel_itself():
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
-    matrix = generate._sampling_matrix(x, y)
+    matrix = module._sampling_matrix(x, y)
     ink = np.random.default_rng(0).integers(0, 256, HEIGHT * WIDTH)
     assert (matrix @ ink == 65536 * ink).all()
 
 
 def test_a_quarter_pixel_is_a_weighted_mean():
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
-    matrix = generate._sampling_matrix(x + 0.25, y + 0.5)
+    matrix = module._sampling_matrix(x + 0.25, y + 0.5)
     assert weights_of(matrix, 7, 9) == {(7, 9): 24576, (8, 9): 8192, (7, 10): 24576, (8, 10): 8192}
     assert weights_of(matrix, WIDTH - 1, HEIGHT - 1) == {(WIDTH - 1, HEIGHT - 1): 24576}  # beyond is empty
 
 
 def test_ripple_at_fixed_pixels():
     """sin(0) moves nothing; 2.6 sin(1) = 2.188 px to the right; 1.7 sin(3) = 0.240 px down."""
-    ripple = generate._ripple_map(SHAPE, 1.0)
+    ripple = module._ripple_map(SHAPE, 1.0)
     assert weights_of(ripple, 2, 1) == {(0, 0): 65536}
     assert weights_of(ripple, 2, 16) == {(2, 15): 208 * 256, (3, 15): 48 * 256}
     assert weights_of(ripple, 17, 1) == {(15, 0): 195 * 256, (15, 1): 61 * 256}
@@ -143,7 +143,7 @@ def test_ripple_at_fixed_pixels():
 
 def test_water_at_fixed_pixels():
     """Nothing moves at the centre and from 50 px on; at 1 px, 3 sin(pi - 10) 49/50 = -1.599 px."""
-    water = generate._water_map(SHAPE, 1.5)
+    water = module._water_map(SHAPE, 1.5)
     for x, y in ((100, 25), (150, 25), (0, 0), (WIDTH - 1, HEIGHT - 1)):
         assert weights_of(water, x, y) == {(x, y): 65536}
     assert weights_of(water, 101, 25) == {(99, 25): 153 * 256, (100, 25): 103 * 256}
@@ -151,21 +151,21 @@ def test_water_at_fixed_pixels():
 
 @given(points, points, points, points)
 def test_flattening_ends_at_the_ends_of_the_curve(p0, p1, p2, p3):
-    line = generate._flatten(p0, p1, p2, p3)
+    line = module._flatten(p0, p1, p2, p3)
     assert (line[0], line[-1]) == (p0, p3)
 
 
 @given(points, points, points, points)
 def test_flattening_stays_near_the_curve(p0, p1, p2, p3):
-    line = generate._flatten(p0, p1, p2, p3, flatness=2.0)
+    line = module._flatten(p0, p1, p2, p3, flatness=2.0)
     for t in np.linspace(0, 1, 21):
         s = 1 - t
         on_curve = s**3 * p0 + 3 * s * s * t * p1 + 3 * s * t * t * p2 + t**3 * p3
-        assert min(generate._distance(on_curve, start, end) for start, end in pairwise(line)) <= 2.0
+        assert min(module._distance(on_curve, start, end) for start, end in pairwise(line)) <= 2.0
 
 
 def test_a_straight_curve_is_one_piece():
-    assert generate._flatten(0j, 1 + 1j, 2 + 2j, 3 + 3j) == [0j, 3 + 3j]
+    assert module._flatten(0j, 1 + 1j, 2 + 2j, 3 + 3j) == [0j, 3 + 3j]
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_a_straight_curve_is_one_piece():
     ids=["beside", "a", "b", "on"],
 )
 def test_distance_from_a_piece(point, distance):
-    assert generate._distance(point, 0j, 10 + 0j) == pytest.approx(distance)
-    assert generate._distance(3 + 4j, 0j, 0j) == pytest.approx(5)
+    assert module._distance(point, 0j, 10 + 0j) == pytest.approx(distance)
+    assert module._distance(3 + 4j, 0j, 0j) == pytest.approx(5)
 
 
 def test_texts_are_distinct_and_of_the_alphabet():
