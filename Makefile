@@ -28,7 +28,7 @@ help:
 	@echo "make demo   a page that reads the images you give it"
 	@echo "make test-studies  the study notebooks, 06 and up, against their stored outputs"
 	@echo "make test-browser  notebooks 01 to 05 in JupyterLab and a browser; pictures in $(OUT)/browser"
-	@echo "make test-docker   the Dockerfile's steps in a fresh folder; installs everything anew"
+	@echo "make test-docker   the Dockerfile's steps in a fresh folder; installs everything again"
 	@echo "make bench  train with ten seeds and tabulate them"
 	@echo "make crossval     read every image with networks that have not seen it: 10 folds, 3 seeds"
 	@echo "make sweep        search hyperparameters on validation folds; run it several times at once if you like"
@@ -43,6 +43,9 @@ help:
 	@echo "make licences     list what the project depends on, and under which licences"
 	@echo "make audit        ask PyPI for known vulnerabilities of the locked versions"
 	@echo "make general      learn the weights that small sets start from"
+	@echo "make book         the documentation as a static site, in $(OUT)/book"
+	@echo "make wheel        a wheel of the library with its weights, in $(OUT)/dist"
+	@echo "make evidence-check  list the figures that come from older code"
 	@echo "make run DATA=kaggle, make run DATA=path/to/images: other captchas than the generated ones"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -157,38 +160,49 @@ bench-same: $(INSTALLED)
 general: $(INSTALLED)
 	$(STUDY) pretrain --resume --out "$(OUT)/general.pth"
 
-# The runs on the official split and the generated captchas, measured anew: about ten minutes. Give DATA=kaggle or the
-# folder of its images.
+# The runs on the official split and the generated captchas: about ten minutes. Give DATA=kaggle or the folder of its
+# images. The weights go into the package.
 reference: $(INSTALLED)
 	@[ "$(DATA)" != generated ] || { echo "error: the reference run is on the Kaggle images; give DATA=kaggle or their folder"; exit 2; }
-	rm -rf "$(OUT)/official" "$(OUT)/own-splits" "$(OUT)/generated"
-	$(BIN)/captcha-lib train --split official --out $(REFERENCE)
+	$(BIN)/captcha-lib train --split official --resume --out "$(OUT)/reference"
+	cp "$(OUT)/reference/weight.pth" captcha_lib/weights/kaggle.pth
+	$(BIN)/captcha-lib export --weights captcha_lib/weights/kaggle.pth --out captcha_lib/weights/kaggle.onnx
 	$(STUDY) bench --seeds 10 --out "$(OUT)/official"
 	$(STUDY) bench --seeds 5 --own-splits --out "$(OUT)/own-splits"
 	$(STUDY) bench --seeds 5 --data generated --out "$(OUT)/generated"
-	$(BIN)/captcha-lib evaluate --data generated --subset all --weights $(REFERENCE)/weight.pth \
-		--out $(REFERENCE)/generated_predictions.csv
-	cp "$(OUT)/official/seeds.csv" $(REFERENCE)/seeds.csv
-	cp "$(OUT)/own-splits/seeds.csv" $(REFERENCE)/seeds_own_splits.csv
-	cp "$(OUT)/generated/seeds.csv" $(REFERENCE)/seeds_generated.csv
+	$(BIN)/captcha-lib evaluate --data generated --subset all --weights kaggle --out "$(OUT)/reference/generated_predictions.csv"
+	cp "$(OUT)/official/seeds.csv" "$(OUT)/reference/seeds.csv"
+	cp "$(OUT)/own-splits/seeds.csv" "$(OUT)/reference/seeds_own_splits.csv"
+	cp "$(OUT)/generated/seeds.csv" "$(OUT)/reference/seeds_generated.csv"
+	$(STUDY) record --by "captcha-lib train --split official" \
+		$(addprefix "$(OUT)/reference"/,log.txt loss.png metrics.json predictions.csv environment.json)
+	$(STUDY) record --by "captcha-lib evaluate --data generated" "$(OUT)/reference/generated_predictions.csv"
+	$(STUDY) record --by "python -m studies bench" "$(OUT)/reference"/seeds*.csv
 
-# All of output/reference/, measured anew on two idle cores in about five hours. One thing no command can make:
-# label_judge.csv, the choices of a judge who saw the first pictures of the audit and not which text was the label.
+# All of output/reference/: about five hours on two idle cores. Each study continues where it was stopped; what other
+# code made is made again. One file no command can make: label_judge.csv, the choices of a judge who saw the first
+# pictures of the audit and not which text was the label.
 evidence: reference crossval zero labels protect bench-train bench-read bench-stream bench-same general bench-own
 	$(STUDY) audit --crossval "$(OUT)/crossval" --readers "$(OUT)/readers.csv" \
-		--judge $(REFERENCE)/label_judge.csv --out $(REFERENCE)/label_audit.csv
+		--judge $(REFERENCE)/label_judge.csv --out "$(OUT)/label_audit.csv"
 	$(STUDY) plant --out "$(OUT)/planted"
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
-	cp "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png "$(OUT)/planted/planted.csv" $(REFERENCE)
-	cp "$(OUT)/zero/seed-0-pure.pth" $(REFERENCE)/zero_pure.pth
-	cp "$(OUT)"/zero/zero_labels* "$(OUT)"/labels/label_curve.* "$(OUT)"/protect/what_protects.* $(REFERENCE)
-	cp "$(OUT)/general.pth" "$(OUT)"/bench-own/own.* $(REFERENCE)
-	cp "$(OUT)/bench-stream/stream.json" "$(OUT)/bench-stream/processes.csv" $(REFERENCE)
-	cp "$(OUT)"/same.* $(REFERENCE)
-	cp "$(OUT)"/bench_train.* "$(OUT)/bench_read.json" "$(OUT)/readers.csv" $(REFERENCE)
-	cp "$(OUT)"/*_accuracy.png "$(OUT)"/*_speed.png $(REFERENCE)
+	cp "$(OUT)/general.pth" captcha_lib/weights/general.pth
+	$(STUDY) record --by "python -m studies crossval" "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png
+	$(STUDY) record --by "python -m studies audit" "$(OUT)/label_audit.csv"
+	$(STUDY) record --by "python -m studies plant" "$(OUT)/planted/planted.csv"
+	cp "$(OUT)/zero/seed-0-pure.pth" "$(OUT)/zero/zero_pure.pth"
+	$(STUDY) record --by "python -m studies zero" "$(OUT)"/zero/zero_*
+	$(STUDY) record --by "python -m studies labels" "$(OUT)"/labels/label_curve.*
+	$(STUDY) record --by "python -m studies protect" "$(OUT)"/protect/what_protects.*
+	$(STUDY) record --by "python -m studies.benchmarks.own" "$(OUT)"/bench-own/own.*
+	$(STUDY) record --by "python -m studies.benchmarks.stream" "$(OUT)/bench-stream/stream.json" "$(OUT)/bench-stream/processes.csv"
+	$(STUDY) record --by "python -m studies.benchmarks.same" "$(OUT)"/same.*
+	$(STUDY) record --by "python -m studies.benchmarks.train" "$(OUT)"/bench_train.* "$(OUT)/time_to_accuracy.png"
+	$(STUDY) record --by "python -m studies.benchmarks.read" "$(OUT)/bench_read.json" "$(OUT)/readers.csv" "$(OUT)/reading_speed.png"
 
-# LICENCES.md anew, after constraints.txt has changed.
+
+# Lists the licences of what the project depends on, after constraints.txt has changed.
 licences: $(INSTALLED)
 	$(BIN)/python -m studies.benchmarks.licences
 

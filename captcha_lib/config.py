@@ -42,7 +42,7 @@ class Config:
     epochs: int = 24
     # 51 steps an epoch for 802 images; batches of 32 leave the blank plateau later and need more epochs.
     batch_size: int = 16
-    # An epoch shows at least so many images: fewer are repeated, each time in another warp. 0 shows each once.
+    # The least number of images an epoch: fewer are repeated, each time in another warp. 0 shows each once.
     per_epoch: int = 0
     # The peak of the one-cycle schedule (Smith and Topin, 2019), and the share of the steps after
     # which it is reached.

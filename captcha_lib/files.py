@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     folder = part_of(path)
     if folder.is_symlink():  # its target is not ours to empty
-        raise InputError(f"{folder}: a link stands where a temporary folder belongs; remove it")
+        raise InputError(f"{folder}: a link is in the place of a temporary folder; remove it")
     with _locked(folder, path):
         try:
             _empty(folder)

@@ -106,7 +106,7 @@ def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
     """Every character beside what it was read as, by the least-errors alignment of label and text.
 
     Returns:
-        one row a character: label, text; "" stands for nothing (a deletion or an insertion).
+        one row a character: label, text; "" is a deletion or an insertion.
     """
     labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
     pairs = []

@@ -11,7 +11,7 @@ from captcha_lib.metrics import wilson_interval
 
 WIDTH = 9.0  # inches, what a page of a notebook shows without scaling
 RIGHT, WRONG = "tab:blue", "tab:red"
-NOTHING = "∅"  # stands for "no character" on an axis
+NOTHING = "∅"  # "no character" on an axis
 
 
 def plot_gallery(images: torch.Tensor, titles: list[str], columns: int = 4, wrong: list[bool] | None = None) -> Figure:
@@ -51,7 +51,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2), layout="constrained")
     left.plot(history["epoch"], history["train_ctc"], label="training", marker=".")
     left.plot(history["epoch"], history["val_ctc"], label="validation", marker=".")
-    left.set(xlabel="epoch", ylabel="CTC loss, nats a text", yscale="log")
+    left.set(xlabel="epoch", ylabel="CTC loss, nats per text", yscale="log")
     right.plot(history["epoch"], 100 * history["val_exact"] / history["val_n"], color="tab:green", marker=".")
     right.set(xlabel="epoch", ylabel="exact match on validation, %", ylim=(-2, 102))
     for axis in (left, right):
@@ -66,7 +66,7 @@ def plot_plateau(runs: dict[str, pd.DataFrame]) -> Figure:
     for name, history in runs.items():
         left.plot(history["epoch"], history["train_ctc"], label=name, marker=".")
         right.plot(history["epoch"], 100 * history["blank"], label=name, marker=".")
-    left.set(xlabel="epoch", ylabel="training CTC loss, nats a text", ylim=(0, 30))
+    left.set(xlabel="epoch", ylabel="training CTC loss, nats per text", ylim=(0, 30))
     right.set(xlabel="epoch", ylabel="blank time steps, %", ylim=(-2, 102))
     left.legend()
     return finished(figure)

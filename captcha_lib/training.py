@@ -1,7 +1,7 @@
 """`fit`: a short, flat training loop that returns its history. Checkpoints every epoch, resumes to the same weights.
 
 An epoch is a function of the state that it starts from, the seed and its number, and of nothing else: its random
-numbers are seeded anew. So a run that was interrupted goes on as if nothing had happened. Under torchrun several
+numbers are seeded again. So a run that was interrupted goes on as if nothing had happened. Under torchrun several
 processes train one network (see `runs.distributed`).
 """
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from captcha_lib.alphabet import BLANK, Alphabet, count_doubles
+from captcha_lib.alphabet import BLANK, Alphabet, count_doubles, named
 from captcha_lib.augment import augment
 from captcha_lib.config import MIN_SIDE, Config, InputError
 from captcha_lib.data.batches import Batch, MemoryBatches, Stream, StreamBatches, open_batches
@@ -141,8 +141,8 @@ def _fit(
     if start is not None:
         _take_over(model, start, alphabet)
     state = _start(model.to(session.device).to(memory_format=torch.channels_last), batches.steps, config)
-    _check_lengths(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()))
-    own = identity(train, val, alphabet, config) | {"start": _digest(start)}
+    _check_labels(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()), alphabet)
+    own = identity(train, val, alphabet, config) | {"start": weights_digest(start)}
     checkpoint = session.checkpoint
     if (
         checkpoint is not None
@@ -174,7 +174,7 @@ def schedule_steps(steps: int, peak: float) -> int:
     return steps + 1 if math.isclose(peak * steps, 1) else steps
 
 
-def _digest(start: TorchReader | None) -> str:
+def weights_digest(start: TorchReader | None) -> str:
     """Identifies the weights that a training starts from."""
     tensors = start.model.state_dict().values() if start else []
     return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
@@ -317,12 +317,15 @@ def _keep_if_best(state: State, row: dict) -> None:
         state.best = {"exact": exact, "weights": copy.deepcopy(state.smoothed.state_dict())}
 
 
-def _check_lengths(width: int, named_texts: list[tuple[str, str]]) -> None:
-    """CTC needs a time step for each character, and one for the blank between equal neighbours."""
+def _check_labels(width: int, named_texts: list[tuple[str, str]], alphabet: Alphabet) -> None:
+    """CTC needs a class and a time step for each character, and a step for the blank between equal neighbours."""
     if width < MIN_SIDE:
         raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
     steps = time_steps(width)
     for name, text in named_texts:
+        unknown = sorted(set(text) - set(alphabet.characters))
+        if unknown:
+            raise InputError(f"{name}: {named(unknown[0])} is not in the alphabet {alphabet.characters!r}; correct one")
         needed = len(text) + count_doubles(text)
         if needed > steps:
             raise InputError(f"{name}: its label needs {needed} time steps and the picture gives {steps}; widen it")

@@ -1,53 +1,27 @@
-"""Writes every table of figures from the files of output/reference: `python docs/tables.py`.
+"""Writes every table of the book: `python docs/tables.py`. The figures are those of output/reference, see figures.py.
 
-They go to docs/_tables, which the pages include, and into the blocks of README.md that lie between `<!-- table: NAME -->`
-and `<!-- end -->`. With --check nothing is written, and the exit status is 1 if README.md holds other figures.
-`values()` gives the figures that stand in sentences: conf.py hands them to the pages as substitutions.
+The tables go to docs/_tables, which the pages include, and into the blocks of README.md that lie between
+`<!-- table: NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit status is 1 if README.md holds
+other figures.
 """
 
 import argparse
-import json
+import os
 import re
+import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-import pandas as pd
-
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-REFERENCE = ROOT / "output" / "reference"
-sys.path.insert(0, str(ROOT))  # for the studies, which are not installed
+sys.path[:0] = [str(DOCS), str(ROOT)]  # for the studies, which are not installed
 
-from captcha_lib.metrics import clustered_interval, wilson_interval  # noqa: E402
+from figures import FIGURES, markdown  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WAY = re.compile(r"<!-- way -->\n(.*?)<!-- end -->", re.DOTALL)
-# What others report: exact match in %, test images, protocol. Read in their logs or result files, or claimed.
-SEPARATE_TEST = ("Keras CRNN (shahryarfp/Captcha-OCR)", 98.08, "104", "a separate test; one seed")
-STUDENT = ("the student project that this one rebuilds", 92.5, "about 134", "claimed")
-PUBLISHED = [
-    ("Keras CRNN (Gotcha-Captcha/Captcha)", 99.04, "104", "the same 104 images chose the epoch; one seed"),
-    SEPARATE_TEST,
-    ("fastai resnet34 (dienhoa/dhblog)", 98.08, "104", "validation only"),
-    ("TrOCR, fine-tuned (DunnBC22)", 96.26, "214", "334 million parameters"),
-    ("a fine-tuned CRNN, duplicates removed", 93.93, "214", "the test used once"),
-    STUDENT,
-    ("ResNet18-CRNN (GokulKarthik)", 87.69, "268", "10 time steps; doubles are merged"),
-]
-# The Keras example for the same images, trained here on one core: not in a file, since its code is another's.
-KERAS = [
-    ("Keras example, one core, 100 epochs", "988 and 855 to the end", "two seeds", "53.7 and 99.3"),
-    ("Keras example as published", "it stops on the blank plateau", "", "0"),
-]
-KINDS = {
-    "pure": "*pure*: generated captchas alone",
-    "adapted": "*adapted*: then the unlabelled images, under the texts that it reads there and is sure of",
-    "control": "a control: generated captchas whose texts were swapped",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,12 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     right = rewritten(text)
     if options.check:
         if text != right:
-            print("error: README.md holds other figures than output/reference; run python docs/tables.py", file=sys.stderr)
+            print(
+                "error: README.md holds other figures than output/reference; run python docs/tables.py", file=sys.stderr
+            )
         return int(text != right)
     _write(readme, right)
+    write_tables()
+    return 0
+
+
+def write_tables() -> None:
+    """Writes the files that the pages include; conf.py calls it, too."""
     for name, table in TABLES.items():
         _write(DOCS / "_tables" / f"{name}.md", table())
-    return 0
 
 
 def rewritten(readme: str) -> str:
@@ -72,403 +53,19 @@ def rewritten(readme: str) -> str:
     return BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], readme)
 
 
-# Files and formats
-
-
-@cache
-def figures(name: str) -> dict | list:
-    return json.loads((REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
-
-
-@cache
-def csv(name: str) -> pd.DataFrame:
-    """A table as texts, since 25e64 is one; `whole` and `exact_rate` make numbers of them."""
-    return pd.read_csv(REFERENCE / f"{name}.csv", dtype=str, keep_default_na=False)
-
-
-def markdown(head: str, rows: Iterable[Iterable[object]]) -> str:
-    """A table; `head` is its first line, such as "reader | exact match, %"."""
-    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]) + "\n"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.2f}"
-
-
-def interval(low_high: tuple[float, float]) -> str:
-    return " to ".join(map(percent, low_high))
-
-
-def listed(counts: Iterable[int]) -> str:
-    return "; ".join(f"{count:,}" for count in counts)
-
-
-def spread(rates: pd.Series) -> list[str]:
-    """Mean, lowest and highest in %."""
-    return [percent(rates.mean()), percent(rates.min()), percent(rates.max())]
-
-
-def right_by_seed(readings: pd.DataFrame) -> np.ndarray:
-    """Readings of all images by several seeds -> (S, N), whether each is right."""
-    right = readings["label"] == readings["text"]
-    return right.groupby([readings["seed"].astype(int), readings["file"]]).first().unstack().to_numpy()
-
-
-@cache
-def out_of_fold(audited: bool = False) -> np.ndarray:
-    """The cross-validation, (S, N): whether each reading is right, on the labels as given or on the audited ones."""
-    readings = csv("crossval_predictions")
-    if audited:
-        readings = readings.assign(label=readings["file"].map(csv("label_audit").set_index("file")["audited"]))
-    return right_by_seed(readings)
-
-
-def rates(name: str) -> pd.DataFrame:
-    """A table of runs with their share of right texts."""
-    table = csv(name)
-    return table.assign(rate=table["exact"].astype(int) / table["n"].astype(int))
-
-
-# Accuracy
-
-
-def headline() -> str:
-    crossval, zero, n = figures("crossval"), figures("zero_labels"), out_of_fold().shape[1]
-    folds = f"{crossval['folds']} folds, {crossval['seeds']} seeds: each image read by networks that had not seen it"
-    return markdown(
-        " | whole captchas right, % | 95 % interval | how it was measured",
-        [
-            (f"**this repository**, all {n:,} Kaggle images", _bold(out_of_fold()), *_interval_of(out_of_fold()), folds),
-            ("the same, on audited labels", _bold(out_of_fold(True)), *_interval_of(out_of_fold(True)), f"{_changed()} wrong labels changed by a rule"),
-            ("**the same, without one label**", _bold(without_labels("pure")), *_interval_of(without_labels("pure")), f"learnt from generated captchas alone; {zero['pure']['seeds']} seeds"),
-            ("the best published figure with a separate test", SEPARATE_TEST[1], "", f"{SEPARATE_TEST[2]} images, one seed"),
-            (STUDENT[0], STUDENT[1], "", f"{STUDENT[3]}, {STUDENT[2]} images"),
-        ],
-    )  # fmt: skip
-
-
-def _bold(right: np.ndarray) -> str:
-    return f"**{percent(right.mean())}**"
-
-
-def _interval_of(right: np.ndarray) -> list[str]:
-    return [interval(clustered_interval(right))]
-
-
-def _changed() -> int:
-    return int((csv("label_audit")["label"] != csv("label_audit")["audited"]).sum())
-
-
-def kaggle() -> str:
-    crossval, given, audited = figures("crossval"), out_of_fold(), out_of_fold(True)
-    seeds, n = given.shape
-    protocol = f"{crossval['folds']} folds, {seeds} seeds, no image read by a network that saw it"
-    added = crossval["exact_mean_generated"], crossval["exact_audited_generated"]
-    ours = [
-        ("**this repository**", _bold(given), *_interval_of(given), f"{seeds} x {n:,}", protocol),
-        ("the same, on audited labels", _bold(audited), *_interval_of(audited), f"{seeds} x {n:,}", f"{_changed()} labels changed by a rule, see below"),
-        ("the same, 1,000 generated captchas added to each training set", percent(added[0]), "", f"{seeds} x {n:,}", f"on audited labels {percent(added[1])}"),
-    ]  # fmt: skip
-    theirs = [(name, f"{exact:.2f}", "", images, protocol) for name, exact, images, protocol in PUBLISHED]
-    return markdown("trained on the data set | exact match, % | 95 % interval | read | protocol", ours + theirs)
-
-
-def decoders() -> str:
-    names = {
-        "": "five characters, prefix beam of width 8",
-        "_likeliest_path": "the likeliest path of five characters",
-        "_best_path": "the best path, any length",
-    }
-    crossval = figures("crossval")
-    rows = [
-        (said, listed(crossval[f"exact_by_seed{name}"]), listed(crossval[f"exact_by_seed{name}_generated"]))
-        for name, said in names.items()
-    ]
-    return markdown("decoded to | right of 1,070, by seed | with generated captchas added", rows)
-
-
-def misread() -> str:
-    table = csv("crossval_misread")
-    audited = csv("label_audit").set_index("file")["audited"]
-    rows = []
-    for (file, label), found in table.groupby(["file", "label"]):
-        texts = ", ".join(f"`{text}`" for text in sorted(set(found["text"])))
-        changed = f"wrong: changed to `{audited[file]}`" if audited[file] != label else "right"
-        rows.append((f"`{label}`", texts, f"{len(found)} of {len(out_of_fold())}", changed))
-    return markdown("label | read as | by seeds | the label, after the audit", sorted(rows, key=lambda row: row[2], reverse=True))
-
-
-def seeds() -> str:
-    names = {
-        "seeds": "Kaggle, official split",
-        "seeds_own_splits": "Kaggle, a split of its own for each seed",
-        "seeds_generated": "generated",
-    }
-    rows = []
-    for name, said in names.items():
-        table = rates(name)
-        first, seconds = table["first_exact_epoch"].astype(int), table["train_seconds"].astype(float)
-        same = f"{(table['exact'] == table['exact_best_path']).sum()} of {len(table)}"
-        rows.append((said, len(table), *spread(table["rate"]), _range(first), f"{seconds.median():.0f}", same))
-    head = "data | seeds | exact match, mean, % | lowest | highest | first whole text in epoch"
-    return markdown(f"{head} | training, s | best path gives the same count", rows)
-
-
-def _range(numbers: pd.Series) -> str:
-    low, high = numbers.min(), numbers.max()
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def audit() -> str:
-    table = csv("label_audit")
-    rows = [
-        (f"`{row.label}`", f"`{row.audited}`", row.rank, row.votes, f"`{row.ddddocr_exact}`", f"`{row.captcha_whisperer_exact}`", f"`{row.judge}`", _preferred(row))
-        for row in table[table["label"] != table["audited"]].itertuples()
-    ]  # fmt: skip
-    head = "label | changed to | rank | votes of 4 | ddddocr | captcha-whisperer | judge"
-    return markdown(f"{head} | network of generated captchas", rows)
-
-
-def _preferred(row) -> str:  # noqa: ANN001
-    return f"`{row.label if float(row.generator) > 0 else row.other}`"
-
-
-# Labels needed, what protects
-
-
-@cache
-def without_labels(kind: str) -> np.ndarray:
-    readings = csv("zero_labels_readings")
-    return right_by_seed(readings[readings["kind"] == kind])
-
-
-def zero_labels() -> str:
-    rows = []
-    for kind, said in KINDS.items():
-        right, found = without_labels(kind), figures("zero_labels")[kind]
-        sd = f" ± {percent(found['exact_std'])}" if found["exact_std"] is not None else ""
-        seconds = f"{found['train_seconds_median'] / 60:.1f}"
-        rows.append((said, percent(right.mean()) + sd, *_interval_of(right), listed(right.sum(1)), seconds))
-    head = "trained on | exact match, %, ± over seeds | 95 % interval | right of 1,070, by seed"
-    return markdown(f"{head} | training, minutes", rows)
-
-
-@cache
-def _curve() -> pd.Series:
-    table = rates("label_curve")
-    return table.groupby(["start", table["labels"].astype(int)])["rate"].mean()
-
-
-def label_curve() -> str:
-    curve = _curve()
-    numbers = curve["scratch"].index
-    rows = [
-        (said, *(f"{100 * curve[start, n]:.1f}" for n in numbers))
-        for start, said in {"scratch": "from scratch", "generated": "after generated captchas"}.items()
-    ]
-    return markdown("labels | " + " | ".join(f"{n:,}" for n in numbers), rows)
-
-
-@cache
-def _protection() -> pd.DataFrame:
-    table = rates("what_protects")
-    return table.pivot_table("rate", "setting", "labels").join(table.groupby("setting")["legible"].first().astype(float))
-
-
-def protect() -> str:
-    from studies.protect import knobs
-
-    says = {"kaptcha": ("Kaptcha's own", "2 curves, 1.5 px water, 2.6 px ripple")}
-    says |= {name: (name, knob.says[1]) for name, knob in knobs().items()}
-    table = _protection().loc[list(says)].sort_values(["100", "1000"])
-    rows = [
-        (*says[name], f"{100 * row['100']:.1f}", f"{100 * row['1000']:.1f}", f"{100 * row['legible']:.1f}")
-        for name, row in table.iterrows()
-    ]
-    head = "knob | turned to | read after 100 labels, % | read after 1,000 labels, %"
-    return markdown(f"{head} | characters that OCR reads, %", rows)
-
-
-# Scale, sets of others, confidence, threads
-
-
-def streams() -> str:
-    rows = [
-        (f"{int(n):,}", f"{run['exact']} of {run['n']}", f"{run['seconds']:,.0f}", run["images_per_second"], f"{100 * run['waited']:.1f}", f"{run['peak_mb']:,.0f}")
-        for n, run in figures("stream")["streams"].items()
-    ]  # fmt: skip
-    head = "captchas | test captchas right | training, s | images a second"
-    return markdown(f"{head} | waited for images, % | memory, MB", rows)
-
-
-def processes() -> str:
-    table = rates("processes")
-    groups = table.groupby([table["captchas"].astype(int), "processes"])
-    rows = [
-        (f"{captchas:,}", number, len(found), *spread(found["rate"]), f"{found['images_per_second'].astype(float).median():.0f}")
-        for (captchas, number), found in groups
-    ]  # fmt: skip
-    return markdown("captchas | processes | seeds | exact match, mean, % | lowest | highest | images a second", rows)
-
-
-def own() -> str:
-    rows = []
-    for name, found in rates("own").groupby("set", sort=False):
-        n = found["n"].astype(int)
-        labels = int(found["train"].iloc[0]) + int(found["val"].iloc[0])
-        theirs = percent(found["ddddocr"].astype(int).sum() / n.sum())
-        exact = spread(found["rate"])[:2]
-        seconds = f"{found['seconds'].astype(float).median():.0f}"
-        rows.append((name, f"{labels:,}", f"{n.iloc[0]:,}", len(found), *exact, theirs, seconds))
-    head = "set | labels | test images | seeds | exact match, mean, % | lowest | ddddocr, %"
-    return markdown(f"{head} | training, s", rows)
-
-
-def calibration() -> str:
-    found = figures("calibration")
-    rows = [
-        (said, f"{found['n' + key]:,}", f"{found['ece' + key]:.4f}", percent(found["exact_at_97" + key]), percent(found["coverage_at_999" + key]))
-        for key, said in {"": "audited", "_as_given": "as given"}.items()
-    ]  # fmt: skip
-    head = "labels | readings | expected calibration error | right among the surest 97 %, %"
-    return markdown(f"{head} | kept where 99.9 % are right, %", rows)
-
-
-def same() -> str:
-    groups = rates("same").groupby(["threads", "precision"])
-    rows = [
-        (threads, precision, listed(found["exact"].astype(int)), f"{found['seconds'].astype(float).median():.1f}")
-        for (threads, precision), found in groups
-    ]
-    return markdown("threads | precision | right of 134, by seed | training, s", rows)
-
-
-# Time and speed
-
-
-def time_to_accuracy() -> str:
-    found = figures("bench_train")
-    rows = []
-    for key, cores in {"threads_2": "two cores", "threads_1": "one core"}.items():
-        run = found[key]
-        exact = f"{percent(run['exact_mean'])} (lowest {percent(run['exact_min'])})"
-        rows.append((f"**this repository**, {cores}", f"{run['seconds_median']:.1f}", f"{run['seconds_max']:.1f}", exact))
-    head = f"until {100 * found['target']:.0f} % of the official test are read | seconds, median | slowest of ten seeds"
-    return markdown(f"{head} | exact match after all {found['epochs']} epochs, %", rows + KERAS)
-
-
-def _reader(name: str) -> dict:
-    return next(row for row in figures("bench_read") if row["reader"] == name)
-
-
-def speed() -> str:
-    """What a user waits for; rows whose figures are not in the file yet are left out."""
-    ours, theirs, train = _reader("captcha_lib, ONNX Runtime"), _reader("ddddocr"), figures("bench_train")["threads_2"]
-    core = f"one core of an {ours['processor']}; text and confidence"
-    rows = []
-    if "ms_list" in ours:
-        beside = f"{core}; ddddocr takes {theirs['ms_single']:.2f} ms in the same run"
-        rows.append(("`read(list of images)`, a picture", f"{ours['ms_list']:.2f} ms", beside))
-        rows.append(("`read(image)`", f"{ours['ms_single']:.2f} ms", core))
-    rows += predict_rows(ours)
-    target = f"training until {100 * figures('bench_train')['target']:.0f} % of the official test are read"
-    slowest = f"two cores; {train['n']} seeds, the slowest {train['seconds_max']:.1f} s"
-    rows.append((target, f"{train['seconds_median']:.1f} s", slowest))
-    return markdown("speed | median | how it was measured", rows)
-
-
-def predict_rows(ours: dict) -> list[tuple[str, str, str]]:
-    """The rows of the command `predict`, as far as they were measured."""
-    rows = []
-    if "predict_cold_s" in ours:
-        cold = f"{ours['predict_cold_s']:.2f} s, {ours['predict_cold_mb']:.0f} MB"
-        rows.append(("`captcha-lib predict image.png`", cold, "one core; the whole process, from its start to its end"))
-    if "predict_10k_s" in ours:
-        rows.append(("`captcha-lib predict` of 10,000 files, to CSV", f"{ours['predict_10k_s']:.1f} s", "one core"))
-    return rows
-
-
-def reading_speed() -> str:
-    rows, measured = [], figures("bench_read")
-    lists = any("ms_list" in row for row in measured)
-    for row in measured:
-        name = f"**{row['reader']}**" if row["reader"].startswith("captcha_lib") else row["reader"]
-        in_list = [f"{row['ms_list']:.2f}" if "ms_list" in row else ""] if lists else []
-        rest = f"{row['images_per_second']:,.0f}", f"{row['size_mb']:.2f}", f"{row['load_s']:.2f}", f"{row['peak_mb']:.0f}"
-        rows.append((name, percent(row["exact"]), f"{row['ms_single']:.2f}", *in_list, *rest))
-    head = "reader | exact match, % | one image, ms" + (" | in a list, ms an image" if lists else "")
-    return markdown(f"{head} | images a second | weights, MB | load, s | memory, MB", rows)
-
-
-# The network, the versions, an example
-
-
-def network() -> str:
-    import torch
-    from torchinfo import summary
-
-    from captcha_lib.config import WEIGHTS_DIR
-    from captcha_lib.model import CRNN, time_steps
-
-    run, generated = figures("metrics"), csv("generated_predictions")
-    low, high = wilson_interval(run["test"]["exact"], run["test"]["n"])
-    found = summary(CRNN(20).eval(), input_data=torch.zeros(1, 1, 50, 200, dtype=torch.uint8), verbose=0)
-    right = int((generated["label"] == generated["text"]).sum())
-    return markdown(
-        "the reference run | ",
-        [
-            ("parameters", f"{run['parameters']:,}"),
-            ("multiplications a picture", f"{found.total_mult_adds / 1e6:.0f} million"),
-            ("time steps", f"{time_steps(200)}, for five characters"),
-            ("weights", ", ".join(f"`{path.name}` {path.stat().st_size / 1000:.0f} kB" for path in sorted(WEIGHTS_DIR.glob("kaggle.*")))),
-            ("official test", f"{run['test']['exact']} of {run['test']['n']}, 95 % interval {interval((low, high))} %"),
-            ("generated captchas, none of which it was trained on", f"{right:,} of {len(generated):,}"),
-            ("training, 24 epochs, two cores", f"{run['train_seconds']:.0f} s; ten seeds {_seconds_of_seeds()} s"),
-            ("first whole text read", f"in epoch {run['first_exact_epoch']}"),
-        ],
-    )  # fmt: skip
-
-
-def _seconds_of_seeds() -> str:
-    return _range(csv("seeds")["train_seconds"].astype(float).round().astype(int))
-
-
-def memory() -> str:
-    onnx, torch = _reader("captcha_lib, ONNX Runtime"), _reader("captcha_lib, torch")
-    longest = max(figures("stream")["streams"].items(), key=lambda run: int(run[0]))
-    rows = [
-        ("reading with ONNX Runtime", f"{onnx['peak_mb']:.0f}"),
-        ("reading with torch", f"{torch['peak_mb']:.0f}"),
-        (f"training on a stream of {int(longest[0]):,} captchas", f"{longest[1]['peak_mb']:,.0f}"),
-    ]
-    return markdown("what | memory at most, MB", rows)
-
-
-def versions() -> str:
-    rows = []
-    for path in sorted(REFERENCE.glob("*.json")):
-        found = figures(path.stem)
-        found = found[0] if isinstance(found, list) else found
-        if "packages" in found:
-            code = found["code"][:8] if isinstance(found.get("code"), str) else "not recorded"
-            threads = found.get("threads", found.get("threads_used", ""))
-            rows.append((f"`{path.name}`", found.get("python", ""), found["packages"]["torch"], found["processor"], threads, found.get("precision", ""), code))
-    return markdown("file | Python | torch | processor | threads | precision | code", rows)  # fmt: skip
-
-
 def plan() -> str:
     """What `train` says of a small set that it was not made for."""
     from captcha_lib.data.load import load_data
     from captcha_lib.data.split import split_captchas
-    from captcha_lib.generator.lepture import write_samples
-    from captcha_lib.recipe import plan_table, recipe_for, show
+    from captcha_lib.recipe import plan_table, recipe_for
+    from studies.samples import write_samples
 
     with TemporaryDirectory() as folder:
         out = Path(folder) / "my_captchas"
-        write_samples(out, 400, "23456789ABCDEFGHJKLMNPQRSTUVWXYZ", (4, 6), 0, (60, 160))
-        captchas = split_captchas(load_data(str(out)), None, None)
-        return f"```text\n{show(plan_table(captchas, recipe_for(captchas)))}\n```\n"
+        write_samples(out, 400, "23456789ABCDEFGHJKLMNPQRSTUVWXYZ", (4, 6))
+        captchas = split_captchas(load_data(str(out)))
+        table = plan_table(captchas, recipe_for(captchas))
+    return markdown("what | value | follows from, and is changed by", table.to_numpy())
 
 
 def way() -> str:
@@ -488,7 +85,7 @@ def commands(build_parser: Callable[[], argparse.ArgumentParser]) -> str:
     summaries = {choice.dest: choice.help or "" for choice in group._choices_actions}
     parts = [markdown("command | does", [(f"[`{name}`](#{name})", said) for name, said in summaries.items()])]
     for name, parser in group.choices.items():
-        parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=96)
+        parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
         parts.append(f"({name})=\n### `{name}`\n\n```text\n{parser.format_help().rstrip()}\n```\n")
     return "\n".join(parts).replace(f"{CHECKOUT}/", "")
 
@@ -505,36 +102,12 @@ def commands_studies() -> str:
     return commands(build_parser)
 
 
-def values() -> dict[str, str]:
-    """The figures that stand in sentences of the pages."""
-    curve, read = _curve(), _protection()
-    drawn = figures("stream")["drawn_per_second"]
-    ours, theirs = _reader("captcha_lib, ONNX Runtime"), _reader("ddddocr")
-    planted = csv("planted")["rank"].astype(int)
-    tests = csv("crossval_predictions").merge(pd.read_csv(ROOT / "captcha_lib/weights/splits/kaggle.csv", dtype=str)[["file", "subset"]])
-    official = tests[tests["subset"] == "test"]
-    return {
-        "cer": percent(figures("crossval")["cer_mean"]),
-        "official_right": str((official["label"] == official["text"]).sum()),
-        "official_read": str(len(official)),
-        "changed": str(_changed()),
-        "most": f"{out_of_fold().shape[1] - _changed():,}",
-        "planted": str(len(planted)),
-        "planted_found": str((planted <= 30).sum()),
-        "planted_last": str(planted.max()),
-        "pure": percent(without_labels("pure").mean()),
-        "pure_minutes": f"{figures('zero_labels')['pure']['train_seconds_median'] / 60:.0f}",
-        "scratch_100": f"{100 * curve['scratch', 100]:.0f}",
-        "scratch_200": f"{100 * curve['scratch', 200]:.0f}",
-        "protect_above_90": str((read["1000"] > 0.9).sum()),
-        "protect_settings": str(len(read)),
-        "drawn_kaptcha": f"{drawn['kaptcha']:,}",
-        "drawn_varied": f"{drawn['varied']:,}",
-        "train_seconds": f"{figures('metrics')['train_seconds']:.0f}",
-        "times_in_batches": f"{ours['images_per_second'] / theirs['images_per_second']:.0f}",
-        "times_alone": f"{theirs['ms_single'] / ours['ms_single']:.0f}",
-        "ddddocr_given": percent(_reader("ddddocr, exact five")["exact"]),
-    }
+def make() -> str:
+    """What the Makefile says of its targets."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    words = ["make", "--no-print-directory", "help"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout  # noqa: S603
+    return f"```text\n{said}```\n"
 
 
 def _write(path: Path, text: str) -> None:
@@ -544,14 +117,9 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    table.__name__: table
-    for table in (
-        headline, kaggle, decoders, misread, seeds, audit, zero_labels, label_curve, protect, streams, processes, own,
-        calibration, same, time_to_accuracy, speed, reading_speed, network, memory, versions, plan, way,
-        commands_library, commands_studies,
-    )
-}  # fmt: skip
+TABLES: dict[str, Callable[[], str]] = FIGURES | {
+    table.__name__: table for table in (plan, way, commands_library, commands_studies, make)
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,7 @@
 """Reads captchas without torch and without captcha_lib: python read_onnx.py captcha.onnx image.png ...
 
-Needs onnxruntime, numpy and pillow. The .onnx file is what `python -m captcha_lib export` writes.
+Needs onnxruntime, numpy and pillow. The .onnx file is what `captcha-lib export` writes;
+the package holds one, captcha_lib/weights/kaggle.onnx.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Mends what nbval 0.11 leaves open; everything here is about `pytest --nbval`."""
+"""What nbval 0.11 lacks; everything here is about `pytest --nbval`."""
 
 import os
 import time
@@ -8,10 +8,14 @@ import nbval.plugin
 import pytest
 from nbval.kernel import RunningKernel
 
+from captcha_lib.config import CHECKOUT
+
 OUTPUT_TIMEOUT = 60  # s; nbval's own 5 s is short for a figure on a busy machine
 
 # The stored outputs are those of the generated captchas, whatever the shell says.
 os.environ["CAPTCHA_DATA"] = "generated"
+# Kernels start in the notebook's folder, and the studies are not installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
 
 
 class KernelDied(Exception):
@@ -67,6 +71,6 @@ def _problem(item: pytest.Item, call: pytest.CallInfo) -> str:
     """What is wrong with a cell that nbval takes for a good one, or why there is no kernel any more; else nothing."""
     if call.excinfo is not None:
         died = call.excinfo.errisinstance(KernelDied)
-        return "the kernel died, perhaps for want of memory; free some and run it again" if died else ""
+        return "the kernel died, perhaps out of memory; free some and run it again" if died else ""
     texts = [output.get("text", "") for output in item.test_outputs or []] if call.when == "call" else []
     return next((text.strip() for text in texts if text.startswith("UsageError:")), "")

@@ -5,6 +5,7 @@ python notebooks/execute.py --in-place NOTEBOOK...       before a commit, on the
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
-from captcha_lib.config import InputError, data_choice
+from captcha_lib.config import CHECKOUT, InputError, data_choice
 from captcha_lib.files import replacing
 
 # Without the version of Python, which would change with every machine.
@@ -31,10 +32,12 @@ METADATA = {
 }
 # Critical only: at "warning" each kernel says that it talks over TCP, at "error" in many lines that it was interrupted.
 KERNEL_ARGUMENTS = ["--log-level=50"]
+# Kernels start in the notebook's folder, and the studies are not installed.
+PYTHONPATH = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
 
 
 def main() -> int:
-    """Returns the exit status: 0, 1 if a notebook failed, 2 for arguments that cannot be used, 130 after Ctrl-C."""
+    """Returns the exit status: 0, 1 if a notebook failed, 2 for invalid arguments, 130 after Ctrl-C."""
     options = _parse()
     try:
         for path in options.notebooks:
@@ -72,7 +75,7 @@ def execute(notebook: NotebookNode, path: Path) -> None:
     number = 0
     try:
         # not client.execute(): it handles Ctrl-C itself and then waits for a kernel that it has shut down
-        with client.setup_kernel(cwd=str(path.absolute().parent)):
+        with client.setup_kernel(cwd=str(path.absolute().parent), env=os.environ | {"PYTHONPATH": PYTHONPATH}):
             for index, cell in enumerate(notebook.cells):
                 number += cell.cell_type == "code"
                 client.execute_cell(cell, index)
@@ -82,10 +85,10 @@ def execute(notebook: NotebookNode, path: Path) -> None:
         raise InputError(f"{path}: cell {number} raised {says.rstrip(': ')} (the cell begins: {first_line})") from None
     except DeadKernelError:
         raise InputError(
-            f"{path}: the kernel died in cell {number}, perhaps for want of memory; free some and run it again"
+            f"{path}: the kernel died in cell {number}, perhaps out of memory; free some and run it again"
         ) from None
     except RuntimeError as error:
-        raise InputError(f"{path}: no kernel starts ({error}); remove .venv, and make installs it anew") from None
+        raise InputError(f"{path}: no kernel starts ({error}); remove .venv, and make installs it again") from None
 
 
 def normalise(notebook: NotebookNode) -> None:
@@ -124,7 +127,7 @@ def _read(path: Path) -> NotebookNode:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a notebook") from None
     except (ValueError, nbformat.ValidationError):
-        raise InputError(f"{path}: this is no notebook; name a file that Jupyter wrote") from None
+        raise InputError(f"{path}: not a notebook; name a file that Jupyter wrote") from None
 
 
 if __name__ == "__main__":

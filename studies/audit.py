@@ -2,7 +2,7 @@
 
 All images are ranked by how much likelier the best other text is than the given label, in the eyes of networks that
 have not seen the image (confident learning in its simplest form: Northcutt et al., JAIR 2021). A rank is a suspicion,
-no evidence: the network that is scored must not choose its own labels. A label is changed by `RULE`, on the word of
+not evidence: the network that is scored must not choose its own labels. A label is changed by `RULE`, on the word of
 witnesses that never saw these labels.
 """
 
@@ -13,11 +13,15 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import REFERENCE_DIR, Config, InputError
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas, generated_captchas
 from captcha_lib.decode import alternatives, log_probabilities, text_log_probability
-from captcha_lib.training import fit, silent
-from studies.crossval import OutOfFold, label_length, load_crossval
+from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.training import fit
+from studies.crossval import OutOfFold, load_crossval
+from studies.evidence import REFERENCE_DIR
+from studies.out_of_fold import label_length
+from studies.zero import styled
 
 OFFICIAL_AUDIT = REFERENCE_DIR / "label_audit.csv"
 SUSPECTS = 30  # ranks that are looked at
@@ -80,11 +84,12 @@ def rank_labels(result: OutOfFold, width: int = 4) -> pd.DataFrame:
         and margin, their difference.
 
     Raises:
-        InputError: labels of several lengths.
+        InputError: labels of several lengths, or of a single character, which leave no other text.
     """
     length = label_length(result.captchas)
     if not length:
         raise InputError(f"{result.captchas.source}: the audit needs labels of one length")
+    _check_alphabet(result.captchas)
     rows = [
         _label_against_others(result.logits[:, i], label, result.alphabet, length, width)
         for i, label in enumerate(result.captchas.labels)
@@ -100,16 +105,22 @@ def plant_errors(captchas: Captchas, count: int, seed: int) -> tuple[Captchas, n
 
     Returns:
         the captchas with their new labels, and the rows that were changed.
+
+    Raises:
+        InputError: fewer images than that, or an alphabet of a single character.
     """
-    chance = np.random.default_rng(seed)
-    characters = Alphabet.of(captchas.labels).characters
-    rows = np.sort(chance.choice(len(captchas), count, replace=False))
+    _check_alphabet(captchas)
+    if count > len(captchas):
+        raise InputError(f"{captchas.source}: {count} of {len(captchas)} labels cannot be changed; plant fewer")
+    rng = np.random.default_rng(seed)
+    characters = captchas.alphabet.characters
+    rows = np.sort(rng.choice(len(captchas), count, replace=False))
     labels = captchas.labels
     for row in rows:
-        place = int(chance.integers(len(labels[row])))
-        other = chance.choice([c for c in characters if c != labels[row][place]])
+        place = int(rng.integers(len(labels[row])))
+        other = rng.choice([c for c in characters if c != labels[row][place]])
         labels[row] = f"{labels[row][:place]}{other}{labels[row][place + 1 :]}"
-    return replace(captchas, manifest=captchas.manifest.assign(label=labels)), rows
+    return captchas.replace(manifest=captchas.manifest.assign(label=labels)), rows
 
 
 def find_planted(ranking: pd.DataFrame, captchas: Captchas) -> pd.DataFrame:
@@ -138,9 +149,9 @@ def generator_margins(
     Returns:
         margins in nats, indexed as the ranking is.
     """
-    alphabet = Alphabet.of(captchas.labels)
-    drawn = generated_captchas(count, seed)
-    reader, _ = fit(drawn, None, alphabet, replace(Config(), seed=seed, epochs=epochs), report=silent)
+    alphabet = captchas.alphabet
+    drawn = generated_captchas(count, seed, styled(KAPTCHA, captchas)).replace(alphabet=alphabet)
+    reader, _ = fit(drawn, None, replace(Config(), seed=seed, epochs=epochs))
     log_probs = log_probabilities(reader.logits(captchas.images))
     row_of = {file: row for row, file in enumerate(captchas.manifest["file"])}
     log_probs = log_probs[[row_of[file] for file in ranking["file"]]]
@@ -156,7 +167,7 @@ def apply_rule(evidence: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         evidence: a ranking with a column for each witness: texts of the two readers, the generator's margin, and the
-            text that the judge chose, "" where nobody was asked.
+            text that the judge chose, "" where the judge was not asked.
 
     Returns:
         the evidence with the columns votes and audited, the label after the rule.
@@ -168,6 +179,12 @@ def apply_rule(evidence: pd.DataFrame) -> pd.DataFrame:
     return evidence.assign(votes=votes, audited=evidence["label"].where(~changed, evidence["other"]))
 
 
+def _check_alphabet(captchas: Captchas) -> None:
+    characters = captchas.alphabet.characters
+    if len(characters) == 1:
+        raise InputError(f"{captchas.source}: all labels consist of {characters!r}; the audit needs two characters")
+
+
 def _label_against_others(
     logits: np.ndarray, label: str, alphabet: Alphabet, length: int, width: int
 ) -> dict[str, str | float]:
@@ -176,7 +193,7 @@ def _label_against_others(
     others = sorted(found - {label})
     log_probs = log_probabilities(logits)
     mean_log_p = {text: _mean_log_p(log_probs, alphabet.encode(text)) for text in [label, *others]}
-    other = max(others, key=mean_log_p.get)
+    other = max(others, key=lambda text: mean_log_p[text])
     ours, theirs = mean_log_p[label], mean_log_p[other]
     return {"other": other, "label_log_p": ours, "other_log_p": theirs, "margin": ours - theirs}
 

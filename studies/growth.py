@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import Captchas, in_memory
-from captcha_lib.reading.torch_reader import Reader
-from captcha_lib.training import fit, silent
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.metrics import count_exact
+from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.training import fit
 from studies.jobs import run_in_processes
 
 SHARES = (4, 2)  # a quarter, a half
@@ -20,17 +20,17 @@ STEEPEST = -2.0  # of an error against the number of images on logarithmic scale
 
 def learning_curve(
     captchas: Captchas,
-    alphabet: Alphabet,
     config: Callable[[int], Config],
-    reader: Reader,
-    start: Reader | None = None,
+    reader: TorchReader,
+    start: TorchReader | None = None,
     jobs: int = 2,
 ) -> pd.DataFrame:
-    """Trains on a quarter and a half of the training images; both and `reader` read the images that none learnt from.
+    """Trains on a quarter and a half of the training images; both and `reader` read the test images.
+
+    The validation images are left out: the best epoch of `reader` was chosen by them.
 
     Args:
         captchas: a split data set.
-        alphabet: the characters to learn.
         config: the hyperparameters for a number of images.
         reader: what was trained on all training images.
         start: what each training starts from.
@@ -40,17 +40,13 @@ def learning_curve(
         one row a number of images: images, exact, n, rate; the last row, of twice the images, has an estimated rate
         alone.
     """
-    train = captchas.subset("train")
-    held = captchas.rows(np.flatnonzero(captchas.manifest["subset"] != "train"))
+    captchas = captchas.replace(paths=[])  # a file in a zip cannot be sent to a process
+    train, test = captchas.subset("train"), captchas.subset("test")
     order = np.random.default_rng(0).permutation(len(train))
-    calls = []
-    for share in SHARES:
-        part = train.rows(order[: len(train) // share])
-        taught = in_memory(part.labels, part.images, captchas.source)  # a file in a zip cannot be sent to a process
-        arguments = (taught, held.images, held.labels, alphabet, config(len(part)), start)
-        calls.append(joblib.delayed(_read_after)(*arguments))
-    points = [*run_in_processes(calls, jobs), (len(train), _count(reader, held.images, held.labels))]
-    return _table(points, len(held))
+    parts = [train.rows(order[: len(train) // share]) for share in SHARES]
+    calls = (joblib.delayed(_read_after)(part, test, config(len(part)), start) for part in parts)
+    points = [*run_in_processes(calls, jobs), (len(train), _count(reader, test))]
+    return _table(points, len(test))
 
 
 def extrapolate(images: list[int], rates: list[float], n: int, twice: int) -> float:
@@ -59,7 +55,7 @@ def extrapolate(images: list[int], rates: list[float], n: int, twice: int) -> fl
     Args:
         images: numbers of training images.
         rates: exact match after each, 0..1.
-        n: images that these were measured on; an error below half an image of them cannot be seen.
+        n: images that these were measured on; a smaller error than half an image of them counts as that.
         twice: another number of training images.
     """
     errors = np.maximum(1 - np.array(rates), 0.5 / n)
@@ -74,8 +70,7 @@ def describe(table: pd.DataFrame) -> str:
     said = ", ".join(f"{row['rate']:.0%} after {row['images']}" for row in measured)
     n = int(measured[-1]["n"])
     return (
-        f"of {n} images that it had not seen it read {said} training images. "
-        f"With twice the images expect about {beyond['rate']:.0%}."
+        f"of {n} test images it read {said} training images. With twice the images expect about {beyond['rate']:.0%}."
     )
 
 
@@ -87,15 +82,12 @@ def _table(points: list[tuple[int, int]], n: int) -> pd.DataFrame:
     return pd.DataFrame([*rows, {"images": 2 * images[-1], "rate": expected}])
 
 
-def _read_after(
-    taught: Captchas, images: torch.Tensor, labels: list[str], alphabet: Alphabet, config: Config, start: Reader | None
-) -> tuple[int, int]:
+def _read_after(train: Captchas, test: Captchas, config: Config, start: TorchReader | None) -> tuple[int, int]:
     """A job: trains, and counts the texts that it reads; (training images, texts)."""
     torch.set_num_threads(1)
-    reader, _ = fit(taught, None, alphabet, config, report=silent, start=start)
-    return len(taught), _count(reader, images, labels)
+    reader, _ = fit(train, None, config, start)
+    return len(train), _count(reader, test)
 
 
-def _count(reader: Reader, images: torch.Tensor, labels: list[str]) -> int:
-    texts = reader.spell(reader.logits(images))
-    return sum(text == label for text, label in zip(texts, labels, strict=True))
+def _count(reader: TorchReader, test: Captchas) -> int:
+    return count_exact(reader.spell(reader.logits(test.images)), test.labels)

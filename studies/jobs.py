@@ -1,41 +1,56 @@
-"""Trainings side by side: a process each, of one thread; what is done is not done again."""
+"""Trainings side by side: a process each, of one thread; what is done is not done again, unless the code has changed.
+
+Results are kept with an identity: the data, the hyperparameters, a digest of the code and torch's version. Results of
+other data or hyperparameters are another run's, and an error; those of other code are made again.
+"""
 
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import joblib
 import torch
 
 from captcha_lib.config import InputError
 from captcha_lib.files import sole_writer, write_text
+from captcha_lib.runs.checkpoint import CODE, differences, made_by
 
-Figures = dict
+Figures = dict[str, Any]
 
 
-def run_in_processes(calls: Iterable, jobs: int) -> Iterable:
-    """Runs calls made with `joblib.delayed`, so many at a time; yields their results as they come in."""
+class Job(NamedTuple):
+    """A function that comes back with figures, its arguments, and what identifies it beside its name."""
+
+    function: Callable[..., Figures]
+    arguments: tuple
+    identity: dict = {}  # noqa: RUF012  # never changed
+
+
+def run_in_processes(calls: Iterable, jobs: int) -> Iterator:
+    """Runs calls made with `joblib.delayed`, `jobs` at a time; yields their results as they come in.
+
+    The calls are taken one by one. An array of more than a megabyte that several calls share is handed over once, as a
+    file that the processes map into their memory.
+    """
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow_parent):
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
 
 
 def run_jobs(
-    out: Path,
-    work: dict[str, tuple[Callable[..., Figures], tuple]],
-    identity: dict,
-    jobs: int,
-    report: Callable[[str], None] = print,
+    out: Path, work: dict[str, Job], identity: dict, jobs: int, report: Callable[[str], None] = print
 ) -> dict[str, Figures]:
-    """Runs named jobs that each come back with figures, and keeps these as a JSON file a job.
+    """Runs named jobs, and keeps the figures that each comes back with as a JSON file.
 
     Args:
         out: the folder of the files.
-        work: name -> a function and its arguments.
-        identity: what has to agree for two runs to be the same one; plain values only.
+        work: the jobs by name.
+        identity: identifies the run, as each job's own identity does the job; plain values only. The code of the jobs'
+            modules is added here.
         jobs: processes at a time.
         report: gets one line a job.
 
@@ -49,10 +64,25 @@ def run_jobs(
         return _run_jobs(out, work, identity, jobs, report)
 
 
-def of_another_run(place: Path, name: str, theirs: object, ours: object) -> InputError:
-    """What to say where results lie that belong to another run, which differs in what is called `name`."""
-    said = f"{place}: it belongs to another run ({name} {theirs}, here {ours})"
-    return InputError(f"{said}; give another --out or remove it")
+def is_done(place: Path, theirs: dict, ours: dict) -> bool:
+    """Whether results with the identity `theirs` can stand for those of `ours`; False where other code made them.
+
+    Raises:
+        InputError: they belong to another run.
+    """
+    ours = json.loads(json.dumps(ours))  # as it comes back from a file
+    differing = differences(theirs, ours)
+    if differing and differing[0] not in CODE:
+        name = differing[0]
+        said = f"{place}: it belongs to another run ({name} {theirs.get(name)}, here {ours[name]})"
+        raise InputError(f"{said}; give another --out or remove it")
+    return not differing
+
+
+def report_outdated(count: int, report: Callable[[str], None]) -> None:
+    """Says that results are made again, if there are any such."""
+    if count:
+        report(f"{count} results were made by other code or another version of torch; they are made again")
 
 
 def read_json(path: Path) -> dict:
@@ -63,21 +93,27 @@ def read_json(path: Path) -> dict:
         raise InputError(f"{path}: it cannot be read ({error}); remove it and start again") from None
 
 
-def _run_jobs(out: Path, work: dict, identity: dict, jobs: int, report: Callable[[str], None]) -> dict[str, Figures]:
-    identity = json.loads(json.dumps(identity))  # as it comes back from a file
-    found = {name: _load(out / f"{name}.json", identity) for name in work}
-    todo = [name for name in work if found[name] is None]
+def _run_jobs(
+    out: Path, work: dict[str, Job], identity: dict, jobs: int, report: Callable[[str], None]
+) -> dict[str, Figures]:
+    identity = identity | made_by(*sorted({job.function.__module__ for job in work.values()}))
+    paths = {name: out / f"{name}.json" for name in work}
+    there = {name for name, path in paths.items() if path.exists()}
+    loaded = {name: _load(paths[name], identity | work[name].identity) for name in there}
+    found = {name: figures for name, figures in loaded.items() if figures is not None}
+    todo = [name for name in work if name not in found]
+    report_outdated(len(there.intersection(todo)), report)
     report(f"{len(work)} jobs: {len(todo)} to do, {len(work) - len(todo)} are done already")
-    calls = (joblib.delayed(_run)(out / f"{name}.json", identity, *work[name]) for name in todo)
+    calls = (joblib.delayed(_run)(paths[name], identity | work[name].identity, *work[name][:2]) for name in todo)
     for done, (name, figures) in enumerate(run_in_processes(calls, jobs), len(work) - len(todo) + 1):
         found[name] = figures
         said = ", ".join(f"{key} {value}" for key, value in figures.items() if not isinstance(value, list | dict))
         report(f"[{done}/{len(work)}] {name}: {said}")
-    return found
+    return {name: found[name] for name in work}
 
 
 def _follow_parent() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it: a run that was killed leaves nobody who still writes results."""
+    """Leaves Ctrl-C to the parent, and ends with it: a killed run leaves no process that still writes results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
@@ -97,11 +133,6 @@ def _run(path: Path, identity: dict, function: Callable[..., Figures], arguments
 
 
 def _load(path: Path, identity: dict) -> Figures | None:
-    """The figures of a finished job, or None; raises InputError if they are those of another run."""
-    if not path.exists():
-        return None
+    """The figures of a finished job, or None where other code made them; see `is_done`."""
     saved = read_json(path)
-    for name, value in identity.items():
-        if saved["identity"].get(name) != value:
-            raise of_another_run(path, name, saved["identity"].get(name), value)
-    return saved["figures"]
+    return saved["figures"] if is_done(path, saved["identity"], identity) else None

@@ -5,28 +5,30 @@ scene text in many scripts and never on these captchas. It stands in for a perso
 clutter but not to crossing lines, it knows no alphabet and no length, and it reads a picture once, 48 px high.
 """
 
+from typing import Any
+
 import jiwer
 import numpy as np
 import torch
 
-from captcha_lib.config import InputError
+from captcha_lib.config import missing_extra
 
 
 def read_by_ocr(images: torch.Tensor) -> list[str]:
     """Reads pictures (N, 1, H, W) uint8 as one line of text each, spaces left out.
 
     Raises:
-        InputError: the extra is not installed.
+        InputError: the extra `legibility` is not installed.
     """
     try:
         from rapidocr import RapidOCR
     except ImportError:
-        raise InputError("legibility: rapidocr is not installed; pip install -e '.[legibility]'") from None
+        raise missing_extra("rapidocr") from None
     ocr = RapidOCR(params={"Global.log_level": "critical", "EngineConfig.onnxruntime.intra_op_num_threads": 1})
     texts = []
     for image in images[:, 0].numpy():
         colour = np.repeat(image[..., None], 3, axis=2)  # (H, W, 3)
-        found = ocr(colour, use_det=False, use_cls=False, use_rec=True)
+        found: Any = ocr(colour, use_det=False, use_cls=False, use_rec=True)
         texts.append("".join(found.txts or ()).replace(" ", ""))
     return texts
 

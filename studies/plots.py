@@ -36,9 +36,8 @@ def plot_margins(ranking: pd.DataFrame, suspects: pd.Series, name: str, ranks: i
 def plot_time_to_accuracy(epochs: pd.DataFrame, target: float) -> Figure:
     """Exact match against seconds of training, a line a seed: device, threads, seed, seconds, exact, n."""
     figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3.4), layout="constrained")
-    for color, ((device, threads), table) in zip(
-        plt.cm.tab10.colors, epochs.groupby(["device", "threads"]), strict=False
-    ):
+    for place, ((device, threads), table) in enumerate(epochs.groupby(["device", "threads"])):
+        color = plt.get_cmap("tab10")(place)
         name = f"{threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else device
         for i, (_, seed) in enumerate(table.groupby("seed")):
             label = None if i else f"{name}, {table['seed'].nunique()} seeds"
@@ -109,7 +108,7 @@ def plot_protection(table: pd.DataFrame, named: int = 10) -> Figure:
 
     Args:
         table: of `protect.with_losses`.
-        named: so many settings that cost the reader most beyond what they cost OCR are named, if they stand apart.
+        named: the number of settings to name: those that cost the reader most beyond what they cost OCR, if they stand apart.
     """
     sizes = sorted(table["labels"].unique())
     figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained", sharey=True)

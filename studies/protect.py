@@ -15,12 +15,13 @@ import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import generated_captchas, repeated
+from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.draw import draw, draw_texts
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style
+from captcha_lib.metrics import count_exact
+from captcha_lib.training import fit
 from studies.fonts import free_fonts
-from captcha_lib.training import fit, silent
-from studies.jobs import run_jobs
+from studies.jobs import Job, run_jobs
 from studies.learning_curve import PER_EPOCH
 from studies.legibility import legibility, read_by_ocr
 
@@ -105,8 +106,9 @@ def what_protects(
     """
     work = {}
     for (name, style), seed in ((item, seed) for item in styles.items() for seed in range(seeds)):
-        work[f"{name} ocr {seed}"] = (_ocr, (style, seed))
-        work |= {f"{name} {n} {seed}": (_attack, (style, n, replace(config, seed=seed))) for n in labels}
+        own = {"style": style.identity()}
+        work[f"{name} ocr {seed}"] = Job(_ocr, (style, seed), own)
+        work |= {f"{name} {n} {seed}": Job(_attack, (style, n, replace(config, seed=seed)), own) for n in labels}
     identity = {"config": asdict(config), "tested": TESTED, "tested_by_ocr": TESTED_BY_OCR}
     found = run_jobs(out, work, identity, jobs, report)
     rows = []
@@ -135,11 +137,10 @@ def with_losses(table: pd.DataFrame) -> pd.DataFrame:
 
 def _attack(style: Style, labels: int, config: Config) -> dict:
     """A job: a reader of one setting; how many of fresh captchas it reads."""
-    train = generated_captchas(labels, config.seed, style)
-    reader, history = fit(repeated(train, PER_EPOCH), None, Alphabet.of([style.characters]), config, report=silent)
+    train = generated_captchas(labels, config.seed, style).replace(alphabet=Alphabet.of([style.characters]))
+    reader, history = fit(train.repeated(PER_EPOCH), None, config)
     texts, images = _test(style, TESTED, config.seed)
-    read = reader.spell(reader.logits(images))
-    exact = sum(text == label for text, label in zip(read, texts, strict=True))
+    exact = count_exact(reader.spell(reader.logits(images)), texts)
     return {"exact": exact, "seconds": round(float(history["seconds"].iloc[-1]), 1)}
 
 

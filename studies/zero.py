@@ -15,19 +15,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib import metrics
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas, concatenate, generated_captchas, in_memory
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
-from studies.fonts import free_fonts, varied_style
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.metrics import clustered_interval, count_exact
+from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.runs import results
-from captcha_lib.training import fit, silent
-from studies.jobs import run_jobs
+from captcha_lib.training import fit
+from studies.fonts import free_fonts, varied_style
+from studies.jobs import Job, run_jobs
 
-_ADAPT_SEEDS = 10_000  # their generated captchas are none of those that a pure network saw
+_ADAPT_SEEDS = 10_000  # their generated captchas differ from those that a pure network saw
 _PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)
 # The network can read already: no warm-up, smaller steps, and the full warps, so that it does not learn its own
 # mistakes by heart.
@@ -47,9 +46,9 @@ class Recipe:
     per_epoch: int = 8000
     adapt: Config = _ADAPT
     rounds: int = 2
-    # From this confidence on a reading is believed.
+    # The pseudo-label threshold: the least confidence of a reading that is taken for a label.
     sure: float = 0.9
-    # In an epoch each believed picture is seen so often, beside so many newly generated ones.
+    # How often an epoch shows each pseudo-labelled picture, and the newly generated ones beside them.
     repeats: int = 2
     beside: int = 2000
 
@@ -57,34 +56,44 @@ class Recipe:
 RECIPE = Recipe()
 
 
-def style_for(source: str, size: tuple[int, int], characters: str) -> Style:
+def styled(style: Style, captchas: Captchas) -> Style:
+    """A style with the characters, the lengths and the size of labelled captchas."""
+    characters, lengths = captchas.alphabet.characters, [len(label) for label in captchas.labels]
+    if set(characters) == set(style.characters):
+        characters = style.characters  # in which some may be more frequent
+    height, width = captchas.size
+    length = min(lengths), max(lengths)
+    return replace(style, characters=characters, length=length, height=height, width=width)
+
+
+def style_for(captchas: Captchas, characters: str | None = None, length: tuple[int, int] | None = None) -> Style:
     """What the training pictures look like: all fonts there are, but never the one that the data set is known to have.
 
     Args:
-        source: of the captchas that are to be read; the generated ones are set in DejaVu Sans Bold.
-        size: (H, W) of their pictures in px.
-        characters: those that they may hold.
+        captchas: what is to be read; the generated ones are set in DejaVu Sans Bold. Of their labels the characters and
+            the lengths are taken, which a reader without labels is told.
+        characters: those that occur, instead.
+        length: the shortest and the longest text, instead.
     """
-    fonts = free_fonts() if source == "generated" else (DEJAVU, DEJAVU_MONO, *free_fonts())
-    return replace(varied_style(fonts), characters=characters, height=size[0], width=size[1])
+    fonts = free_fonts() if captchas.source == "generated" else (DEJAVU, DEJAVU_MONO, *free_fonts())
+    style = styled(varied_style(fonts), captchas)
+    return replace(style, characters=characters or style.characters, length=length or style.length)
 
 
-def learn(style: Style, seed: int, recipe: Recipe, scrambled: bool = False) -> Reader:
+def learn(style: Style, seed: int, recipe: Recipe, scrambled: bool = False) -> TorchReader:
     """Trains on generated captchas alone; the weights are those of the last epoch.
 
     Args:
         style: what they look like.
         seed: of the captchas, the weights and the warps.
         recipe: how many captchas, and the hyperparameters.
-        scrambled: gives every picture another one's text: a control, which has to read nothing.
+        scrambled: gives every picture another one's text: a control, which must not be able to read.
     """
     stream = Stream(recipe.per_epoch, style, seed, workers=0, scrambled=scrambled)
-    config = replace(recipe.pure, seed=seed)
-    reader, _ = fit(stream, None, Alphabet.of([style.characters]), config, report=silent)
-    return reader
+    return fit(stream, None, replace(recipe.pure, seed=seed))[0]
 
 
-def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, recipe: Recipe) -> Reader:
+def adapt(reader: TorchReader, images: torch.Tensor, style: Style, seed: int, recipe: Recipe) -> TorchReader:
     """Trains a reader further on pictures without labels, beside newly generated ones.
 
     In each round it reads the pictures, takes those that it is sure of under its own texts, and learns from them.
@@ -99,11 +108,11 @@ def adapt(reader: Reader, images: torch.Tensor, style: Style, seed: int, recipe:
     config = replace(recipe.adapt, seed=seed)
     for round_ in range(recipe.rounds):
         readings = reader.read(images)
-        own = in_memory([reading.text for reading in readings], images, "pseudo-labelled")
+        own = in_memory([reading.text for reading in readings], images, "pseudo-labelled", reader.alphabet)
         sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= recipe.sure], dtype=int)
         beside = generated_captchas(recipe.beside, _ADAPT_SEEDS + recipe.rounds * seed + round_, style)
-        taught = concatenate(beside, own.rows(np.tile(sure, recipe.repeats)))
-        reader, _ = fit(taught, None, reader.alphabet, config, report=silent, start=reader)
+        taught = concatenate(beside, own.rows(np.tile(sure, recipe.repeats))).replace(alphabet=reader.alphabet)
+        reader, _ = fit(taught, None, config, start=reader)
     return reader
 
 
@@ -136,8 +145,8 @@ def read_without_labels(
     images = captchas.images
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:8]
     identity = {"recipe": asdict(recipe), "style": style.identity(), "images": digest}
-    work = {f"seed-{seed}": (_train_and_read, (images, style, seed, recipe, out)) for seed in range(seeds)}
-    work["control"] = (_train_and_read_scrambled, (images, style, recipe))
+    work = {f"seed-{seed}": Job(_train_and_read, (images, style, seed, recipe, out)) for seed in range(seeds)}
+    work["control"] = Job(_train_and_read_scrambled, (images, style, recipe))
     found = run_jobs(out, work, identity, jobs, report)
     readings = [reading for figures in found.values() for reading in figures["readings"]]
     return pd.concat(
@@ -151,8 +160,8 @@ def weights_file(seed: int, kind: str) -> str:
 
 
 def summarise(readings: pd.DataFrame) -> dict:
-    """The figures of `read_without_labels`: for each kind n, seeds, the mean and spread of exact match as fractions of
-    1, and counts by seed, decoded to the known length and by the best path.
+    """The figures of `read_without_labels`, for each kind: n, seeds, exact match as fractions of 1 with its 95 %
+    interval over images and seeds, and counts by seed, decoded to the known length and by the best path.
     """
     return {kind: _figures(table) for kind, table in readings.groupby("kind", sort=False)}
 
@@ -165,19 +174,18 @@ def zero_figures(captchas: Captchas, style: Style, recipe: Recipe, figures: dict
 
 def _figures(table: pd.DataFrame) -> dict:
     by_seed = [readings for _, readings in table.groupby("seed")]
-    n = len(by_seed[0])
-    exact = [int((readings["text"] == readings["label"]).sum()) for readings in by_seed]
-    rates = np.array(exact) / n
-    low, high = metrics.wilson_interval(sum(exact), n * len(exact))
+    right = np.stack([(readings["text"] == readings["label"]).to_numpy() for readings in by_seed])  # (S, N)
+    seeds, n = right.shape
+    low, high = clustered_interval(right)
     return {
         "n": n,
-        "seeds": len(by_seed),
-        "exact_mean": float(rates.mean()),
-        "exact_std": float(rates.std(ddof=1)) if len(by_seed) > 1 else None,
+        "seeds": seeds,
+        "exact_mean": float(right.mean()),
+        "exact_std": float(right.mean(1).std(ddof=1)) if seeds > 1 else None,
         "exact_low": low,
         "exact_high": high,
-        "exact_by_seed": exact,
-        "exact_by_seed_best_path": [int((readings["best_path"] == readings["label"]).sum()) for readings in by_seed],
+        "exact_by_seed": right.sum(1).tolist(),
+        "exact_by_seed_best_path": [count_exact(one["best_path"], one["label"]) for one in by_seed],
         "train_seconds_median": float(np.median([readings["seconds"].iloc[0] for readings in by_seed])),
     }
 
@@ -203,7 +211,7 @@ def _train_and_read_scrambled(images: torch.Tensor, style: Style, recipe: Recipe
     return {"readings": [_read(reader, images, "control", 0, seconds)], "seconds": round(seconds, 1)}
 
 
-def _read(reader: Reader, images: torch.Tensor, kind: str, seed: int, seconds: float) -> dict:
+def _read(reader: TorchReader, images: torch.Tensor, kind: str, seed: int, seconds: float) -> dict:
     logits = reader.logits(images)
     texts = {"text": reader.spell(logits), "best_path": reader.spell(logits, length=0)}
     return texts | {"kind": kind, "seed": seed, "seconds": round(seconds, 1)}

@@ -6,12 +6,18 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data import batches as feed
-from captcha_lib.data.batches import MemoryBatches, Stream, StreamBatches, draw_block, open_batches
+from captcha_lib.data.batches import (
+    Batch,
+    Rank,
+    Stream,
+    StreamBatches,
+    draw_block,
+    open_batches,
+)
 from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA, Style
-from captcha_lib.runs.distributed import Share
-from captcha_lib.training import fit
+from captcha_lib.training import Session, fit
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=4, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
@@ -24,19 +30,12 @@ def texts_of(batches) -> list[str]:
     ]
 
 
-def epoch_of(source, epoch: int = 0, batch_size: int = 16) -> list[feed.Batch]:
-    return list(
-        open_batches(source, ALPHABET, replace(Config(), batch_size=batch_size)).epoch(
-            epoch, torch.Generator().manual_seed(0)
-        )
-    )
+def epoch_of(source, epoch: int = 0, batch_size: int = 16, rank: Rank = Rank()) -> list[Batch]:
+    config = replace(Config(), batch_size=batch_size)
+    return list(open_batches(source, ALPHABET, config, rank).epoch(epoch, torch.Generator().manual_seed(0)))
 
 
-def in_share(monkeypatch, rank: int, of: int) -> None:
-    monkeypatch.setattr(Share, "own", classmethod(lambda cls: cls(rank, of)))
-
-
-def same(one: list[feed.Batch], two: list[feed.Batch]) -> bool:
+def same(one: list[Batch], two: list[Batch]) -> bool:
     return len(one) == len(two) and all(map(torch.equal, [b.images for b in one], [b.images for b in two]))
 
 
@@ -58,7 +57,7 @@ def test_a_streams_pictures_show_their_texts():
     """Without lines a text has one picture; each batch of the stream holds the pictures of its own texts."""
     style = replace(KAPTCHA, lines=(0, 0))
     for batch in epoch_of(replace(HERE, style=style)):
-        own = feed.draw(texts_of([batch]), None, style)
+        own = draw(texts_of([batch]), None, style)
         assert torch.equal(batch.images, own)
 
 
@@ -79,25 +78,23 @@ def test_no_captcha_comes_twice():
     assert len(pictures) == sum(len(batch.images) for batch in batches) == 3 * 608
 
 
-@pytest.mark.parametrize("of", [2, 3])
-def test_processes_draw_disjoint_shares_in_equally_many_steps(monkeypatch, of):
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_draw_different_captchas_in_equally_many_steps(world):
     pictures, steps = [], []
-    for rank in range(of):
-        in_share(monkeypatch, rank, of)
-        batches = epoch_of(Stream(1500, workers=0))
+    for rank in range(world):
+        batches = epoch_of(Stream(1500, workers=0), rank=Rank(rank, world))
         pictures += [image.numpy().tobytes() for batch in batches for image in batch.images]
         steps.append(len(batches))
     assert len(set(pictures)) == len(pictures) >= 1500
     assert len(set(steps)) == 1
-    assert len(pictures) / of / steps[0] == -(-16 // of), "the batches of all processes together are as large as one's"
+    assert len(pictures) / world / steps[0] == -(-16 // world), "the batches of all processes together are as large as one's"
 
 
 @pytest.mark.parametrize("n", [20, 17, 33])
-def test_processes_share_images_in_memory(monkeypatch, n):
+def test_processes_share_images_in_memory(n):
     captchas, texts, steps = generated_captchas(n, 1), [], []
     for rank in range(2):
-        in_share(monkeypatch, rank, 2)
-        batches = epoch_of(captchas, batch_size=8)
+        batches = epoch_of(captchas, batch_size=8, rank=Rank(rank, 2))
         texts += texts_of(batches)
         steps.append(len(batches))
     assert set(texts) == set(captchas.labels)
@@ -112,7 +109,7 @@ def test_texts_that_are_kept_out_are_never_drawn():
 
 
 def test_a_stream_needs_a_text():
-    with pytest.raises(InputError, match="2 texts are kept out, and there are no more"):
+    with pytest.raises(InputError, match="all 2 texts are excluded"):
         Stream(10, Style(characters="23", length=(1, 1)), without=frozenset("23"))
 
 
@@ -121,7 +118,7 @@ def test_blocks_are_mixed():
     stream = replace(HERE, style=replace(KAPTCHA, lines=(0, 0), ripple=(0.0, 4.0)))
     texts, images = draw_block(stream, 256, 0, 0)
     plain = replace(stream.style, ripple=(0.0, 0.0))
-    is_straight = [torch.equal(feed.draw([t], None, plain)[0], i) for t, i in zip(texts, images, strict=True)]
+    is_straight = [torch.equal(draw([t], None, plain)[0], i) for t, i in zip(texts, images, strict=True)]
     assert sum(is_straight) in (0, 64, 128)
     assert len({tuple(image[0, 25, :40].tolist()) for image in images}) > 4
 
@@ -133,14 +130,14 @@ def test_identity_tells_streams_apart():
     assert replace(HERE, workers=1).identity() == HERE.identity(), "who draws makes no difference"
 
 
-def test_both_feeds_describe_their_images():
-    memory, stream = (
-        open_batches(source, ALPHABET, Config()) for source in (generated_captchas(20, 1), replace(HERE, per_epoch=20))
-    )
-    for name in ("size", "length", "steps"):
+def test_a_stream_describes_its_images_as_captchas_do():
+    memory, stream = generated_captchas(20, 1), replace(HERE, per_epoch=20)
+    for name in ("size", "length", "alphabet"):
         assert getattr(memory, name) == getattr(stream, name)
-    assert isinstance(memory, MemoryBatches)
-    assert open_batches(replace(HERE, style=replace(KAPTCHA, length=(4, 6))), ALPHABET, Config()).length is None
+    assert len(memory) == len(stream)
+    assert replace(HERE, style=replace(KAPTCHA, length=(4, 6))).length is None
+    steps = [open_batches(source, ALPHABET, Config()).steps for source in (memory, stream)]
+    assert steps == [2, 2]
 
 
 def test_a_run_on_a_stream_that_was_cut_off_goes_on_to_the_same_weights(tmp_path):
@@ -152,10 +149,10 @@ def test_a_run_on_a_stream_that_was_cut_off_goes_on_to_the_same_weights(tmp_path
             raise Enough
 
     checkpoint = tmp_path / "checkpoint.pth"
-    straight, history = fit(HERE, None, ALPHABET, TINY, report=str)
+    straight, history = fit(HERE, None, TINY)
     with pytest.raises(Enough):
-        fit(HERE, None, ALPHABET, TINY, checkpoint, report=stop)
-    resumed, _ = fit(replace(HERE, workers=1), None, ALPHABET, TINY, checkpoint, resume=True, report=str)
+        fit(HERE, None, TINY, session=Session(checkpoint, report=stop))
+    resumed, _ = fit(replace(HERE, workers=1), None, TINY, session=Session(checkpoint, resume=True))
     ours, theirs = straight.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert history["waited"].between(0, 1).all()
@@ -164,13 +161,13 @@ def test_a_run_on_a_stream_that_was_cut_off_goes_on_to_the_same_weights(tmp_path
 
 def test_a_stream_too_long_for_the_picture_is_refused():
     with pytest.raises(InputError, match="stream: its label needs 27 time steps and the picture gives 25"):
-        fit(replace(HERE, style=replace(KAPTCHA, length=(14, 14))), None, ALPHABET, TINY)
+        fit(replace(HERE, style=replace(KAPTCHA, length=(14, 14))), None, TINY)
 
 
 def test_training_goes_on_from_a_reader():
-    first, _ = fit(HERE, None, ALPHABET, TINY, report=str)
+    first, _ = fit(HERE, None, TINY)
     still = replace(TINY, epochs=1, warmup_epochs=0, learning_rate=1e-12, ema_decay=0.0)
-    again, _ = fit(HERE, None, ALPHABET, still, report=str, start=first)
+    again, _ = fit(HERE, None, still, first)
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name, _ in first.model.named_parameters())
 

@@ -431,8 +431,8 @@ def spoil_too_few(folder):
 BAD_DATA = {
     spoil_nothing_there: "no such folder or zip",
     spoil_no_images: "no images there",
-    spoil_no_image: "this is no image",
-    spoil_truncated: "damaged or cut off",
+    spoil_no_image: "not an image",
+    spoil_truncated: "damaged or truncated",
     spoil_empty_label: "the label is empty",
     spoil_two_labels: "one picture has different labels",
     spoil_table: "labels.csv: cannot be read",
@@ -515,7 +515,7 @@ def test_a_pickle_bomb_is_not_run(refuse, folder, tmp_path):
     torch.save({"state": Bomb(tmp_path)}, tmp_path / "weight.pth")
     for command in ("predict", folder), ("evaluate", "--data", folder), ("export",):
         line = refuse(*command, "--weights", tmp_path / "weight.pth", "--out", tmp_path / "out")
-        assert "it holds code or is no weights file; it was not run" in line
+        assert "it holds code or is not a weights file; it was not run" in line
     assert names(tmp_path) == {"weight.pth"}
 
 

@@ -9,11 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from captcha_lib.runs.distributed import Share, joined, leader_first
+from captcha_lib.data.batches import Rank
+from captcha_lib.runs.distributed import leader_first, leads, own_rank, process_group
 
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
 TRAIN = ["-m", "--", "captcha_lib", "train"]
@@ -29,20 +27,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@given(st.integers(1, 40), st.integers(1, 6))
-def test_shares_make_up_the_whole_and_none_is_empty(n, of):
-    rows = torch.arange(n)
-    shares = [Share(rank, of).of_rows(rows) for rank in range(of)]
-    assert set(torch.cat(shares).tolist()) == set(range(n))
-    assert all(len(share) for share in shares)
-    if n >= of:
-        assert sum(map(len, shares)) == n
-
-
 def test_alone_a_process_leads_and_has_everything():
-    assert Share.own() == Share(0, 1)
-    assert Share.own().leads
-    with joined("cpu") as device, leader_first():
+    assert own_rank() == Rank(0, 1)
+    assert leads()
+    with process_group("cpu") as device, leader_first():
         assert device == "cpu"
 
 

@@ -157,7 +157,7 @@ def test_flattening_ends_at_the_ends_of_the_curve(p0, p1, p2, p3):
 
 @given(points, points, points, points)
 def test_flattening_stays_near_the_curve(p0, p1, p2, p3):
-    line = module._flatten(p0, p1, p2, p3, flatness=2.0)
+    line = module._flatten(p0, p1, p2, p3)
     for t in np.linspace(0, 1, 21):
         s = 1 - t
         on_curve = s**3 * p0 + 3 * s * s * t * p1 + 3 * s * t * t * p2 + t**3 * p3

@@ -94,7 +94,7 @@ def test_captchas_of_others_are_not_stored_in_place(tmp_path):
     [
         ("# divides\n1 / 0", "cell 2 raised ZeroDivisionError: division by zero (the cell begins: # divides)"),
         ("assert 1 == 2", "cell 2 raised AssertionError (the cell begins: assert 1 == 2)"),
-        (KILL, "the kernel died in cell 2, perhaps for want of memory; free some and run it again"),
+        (KILL, "the kernel died in cell 2, perhaps out of memory; free some and run it again"),
     ],
 )
 def test_a_cell_that_fails(source, says, tmp_path):
@@ -109,11 +109,11 @@ def test_a_cell_that_fails(source, says, tmp_path):
     ("content", "says"),
     [
         (None, "cannot be read (No such file or directory); name a notebook"),
-        (b"{}", "this is no notebook; name a file that Jupyter wrote"),
-        (b"\xff\x00", "this is no notebook; name a file that Jupyter wrote"),
+        (b"{}", "not a notebook; name a file that Jupyter wrote"),
+        (b"\xff\x00", "not a notebook; name a file that Jupyter wrote"),
     ],
 )
-def test_what_is_no_notebook(content, says, tmp_path):
+def test_what_is_not_a_notebook(content, says, tmp_path):
     path = tmp_path / "a.ipynb"
     if content is not None:
         path.write_bytes(content)
@@ -162,7 +162,7 @@ def nbval(tmp_path, monkeypatch):
 
 def test_nbval_does_not_wait_for_a_dead_kernel(nbval, tmp_path):
     output = nbval(write(tmp_path / "a.ipynb", "x = 1", KILL, "x = 2"))
-    assert "\nCell 1: the kernel died, perhaps for want of memory; free some and run it again\n" in output
+    assert "\nCell 1: the kernel died, perhaps out of memory; free some and run it again\n" in output
     assert "1 failed, 1 passed, 1 skipped" in output
     assert "Traceback" not in output
 

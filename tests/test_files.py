@@ -110,7 +110,7 @@ def test_a_link_in_place_of_the_temporary_folder_is_not_followed(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     part_of(tmp_path / "text.txt").symlink_to(tmp_path / "precious")
-    with pytest.raises(InputError, match="a link stands where a temporary folder belongs"):
+    with pytest.raises(InputError, match="a link is in the place of a temporary folder"):
         write_text(tmp_path / "text.txt", "new")
     assert names(tmp_path / "precious") == ["file"]
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from captcha_lib.config import InputError
 from captcha_lib.generator.glyphs import _rotated, _stretched, draw_glyph, pick, pick_whole, set_text
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA
-from studies.fonts import free_fonts
 
 
 class NoChance:

@@ -213,10 +213,3 @@ def test_fit_temperature_stays_sane_where_all_readings_are_alike(right):
     temperature = fit_temperature(np.full(len(right), 0.999), right)
     assert 0.1 <= temperature <= 10
     assert 0.1 <= fit_temperature(np.ones(len(right)), right) <= 10
-
-
-def test_equally_sure_readings_are_kept_together():
-    """Else the order of the files would decide whether the wrong one of a pair counts."""
-    wrong_last, wrong_first = guesses([0.9, 0.9], [True, False]), guesses([0.9, 0.9], [False, True])
-    assert risk_coverage(wrong_last).equals(risk_coverage(wrong_first))
-    assert coverage_at(wrong_last, 0.9) == 0

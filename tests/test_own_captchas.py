@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from captcha_lib import read
 from captcha_lib.commands import main as cli
 from captcha_lib.data.images import decode_image
-from studies.samples import write_samples
 from captcha_lib.reading.torch_reader import TorchReader
+from studies.samples import write_samples
 
 COUNT = 16
 KINDS = {  # size, mode, paper, ink, suffix, characters, shortest and longest text

@@ -1,4 +1,4 @@
-"""What follows from a data set: the training, and the table that says so."""
+"""The defaults derived from a data set, the weights to start from, and the table that shows them."""
 
 from dataclasses import replace
 
@@ -7,67 +7,75 @@ import pytest
 import torch
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import Config
-from captcha_lib.data.captchas import in_memory
-from captcha_lib.model import CRNN, time_steps
-from captcha_lib.recipe import ENOUGH, MANY, plan, plan_table, show
+from captcha_lib.config import SPLITS_DIR, Config, InputError
+from captcha_lib.data.batches import Stream
+from captcha_lib.data.captchas import Captchas, in_memory
+from captcha_lib.data.split import read_split
+from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.recipe import (
+    CHARACTERS,
+    GENERAL,
+    LARGE_SET,
+    MEDIUM_SET,
+    Recipe,
+    config_for,
+    plan_table,
+    recipe_for,
+    show,
+)
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():
-    assert plan(802) == Config()
+    assert config_for(802) == Config()
 
 
 @pytest.mark.parametrize("images", [1, 18, 75, 200, 799])
 def test_small_sets_are_gone_through_more_often(images):
-    config = plan(images)
+    config = config_for(images)
     shown = config.epochs * max(images, config.per_epoch)
     assert config.epochs > Config.epochs
-    assert shown <= 48 * ENOUGH
+    assert shown <= 48 * MEDIUM_SET
     assert config.per_epoch <= 8 * images
 
 
 def test_large_sets_feed_a_larger_network_with_fewer_warps():
-    large, usual = plan(MANY), plan(MANY - 1)
+    large, usual = config_for(LARGE_SET), config_for(LARGE_SET - 1)
     assert usual == Config()
     assert large.augment_strength < usual.augment_strength
     assert all(more > less for more, less in zip(large.channels, usual.channels, strict=True))
-    assert plan(MANY, started=True).channels == usual.channels, "a start brings its layers"
+    assert config_for(LARGE_SET, started=True).channels == usual.channels, "a start brings its layers"
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(3000, 40), (5000, 40), (10_000, 20), (20_000, 12), (100_000, 12)])
 def test_very_large_sets_take_fewer_passes(images, epochs):
-    assert plan(images).epochs == epochs
+    assert config_for(images).epochs == epochs
 
 
 def test_a_network_that_can_read_needs_no_warm_up():
-    assert (plan(200, started=True).warmup_epochs, plan(200).warmup_epochs) == (0, Config.warmup_epochs)
+    assert (config_for(200, started=True).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(200, 48), (800, 48), (960, 40), (1600, 24), (2900, 24)])
 def test_one_more_image_never_halves_the_training(images, epochs):
-    assert plan(images, started=True).epochs == epochs
+    assert config_for(images, started=True).epochs == epochs
 
 
-@pytest.mark.parametrize("width", [16, 17, 50, 130, 199, 200, 300])
-def test_time_steps_are_the_networks(width):
-    logits = CRNN(3, channels=(4, 4, 4), hidden=8)(torch.zeros(1, 1, 50, width, dtype=torch.uint8))
-    assert logits.shape[1] == time_steps(width)
-
-
-def captchas_of(labels: list[str]):
-    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 60, 300)
-    captchas = in_memory(labels, images.contiguous(), "mine")
+def captchas_of(labels: list[str], height: int = 60, source: str = "mine") -> Captchas:
+    images = torch.arange(len(labels), dtype=torch.int64).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, height, 300)
+    captchas = in_memory(labels, images.contiguous(), source)
     subsets = ["train"] * (len(labels) - 2) + ["val", "test"]
-    return replace(captchas, manifest=captchas.manifest.assign(subset=subsets, width=160))
+    return captchas.replace(manifest=captchas.manifest.assign(subset=subsets, width=160))
 
 
-@pytest.fixture(scope="module")
-def table() -> pd.DataFrame:
-    captchas = captchas_of(["11", "1111", "aabbaa", "ab1", "b1a", "abz"])
-    return plan_table(captchas, Alphabet.of(captchas.labels), plan(4), "at random").set_index("what")["value"]
+def table_of(labels: list[str], recipe: Recipe | None = None) -> pd.Series:
+    captchas = captchas_of(labels)
+    recipe = recipe or Recipe(config_for(len(labels) - 2))
+    return plan_table(captchas, recipe).set_index("what")["value"]
 
 
-def test_the_table_by_hand(table):
+def test_the_table_by_hand():
+    table = table_of(["11", "1111", "aabbaa", "ab1", "b1a", "abz"])
     assert table["train / val / test"] == "4 / 1 / 1"
     assert table["size in the files"] == "160 x 60 px"
     assert table["read at"] == "300 x 60 px"
@@ -76,27 +84,78 @@ def test_the_table_by_hand(table):
     assert table["rare characters"] == "'z' in 1"
     assert table["length"] == "2 to 6 characters"
     assert table["epochs"] == "48 of 32 images"
+    assert table["initial weights"] == "random"
 
 
 def test_a_look_alike_among_the_labels_is_told_by_its_name():
-    captchas = captchas_of(["ab", "ba", "aa", "b\u0430", "ab", "ba"])
-    table = plan_table(captchas, Alphabet.of(captchas.labels), plan(4), "at random").set_index("what")["value"]
+    table = table_of(["ab", "ba", "aa", "b\u0430", "ab", "ba"])
     assert table["rare characters"] == "'\u0430' (CYRILLIC SMALL LETTER A) in 1"
 
 
 def test_a_fixed_length_is_called_so():
-    captchas = captchas_of(["ab", "ba", "aa", "bb"])
-    table = plan_table(captchas, Alphabet("ab"), plan(2), "at random").set_index("what")["value"]
-    assert table["length"] == "always 2"
+    assert table_of(["ab", "ba", "aa", "bb"])["length"] == "always 2"
 
 
 def test_a_stream_is_counted_by_what_it_draws():
-    captchas = captchas_of(["ab", "ba", "aa", "bb"])
-    table = plan_table(captchas, Alphabet("ab"), plan(2), "at random", streamed=5000).set_index("what")["value"]
+    table = table_of(["ab", "ba", "aa", "bb"], Recipe(config_for(2), stream=Stream(5000)))
     assert table["epochs"] == "48 of 5,000 images"
 
 
 def test_it_is_shown_a_line_a_fact():
-    captchas = captchas_of(["ab", "ba", "aa", "bb"])
-    table = plan_table(captchas, Alphabet("ab"), plan(2), "at random")
+    table = plan_table(captchas_of(["ab", "ba", "aa", "bb"]), Recipe(Config()))
     assert len(show(table).splitlines()) == len(table)
+
+
+# The weights to start from
+
+
+UPPER = ["ABC1", "A23B"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "height", "images", "taken"),
+    [
+        (UPPER, 50, 30, True),
+        (UPPER, 50, LARGE_SET, False),
+        (UPPER, 64, 30, False),
+        (["AБЖГ"], 50, 30, False),
+        (["ABC#"], 50, 30, True),
+    ],
+)
+def test_when_the_general_weights_are_taken(labels, height, images, taken):
+    captchas = captchas_of(labels * (images // len(labels) + 2), height)
+    recipe = recipe_for(captchas, seed=3)
+    assert (recipe.start is not None) == taken
+    assert recipe.start_from.startswith("general" if taken else "random")
+    assert recipe.config == replace(config_for(len(captchas.subset("train")), started=taken), seed=3)
+
+
+@pytest.mark.parametrize("source", ["generated", "kaggle"])
+def test_the_official_images_are_learnt_from_scratch(source):
+    assert recipe_for(captchas_of(UPPER * 20, source=source)).start is None
+
+
+def test_names_of_files_change_no_recipe():
+    """Fault 9: files that are called as in an official split, but are other images, are not official."""
+    names = read_split(SPLITS_DIR / "generated.csv")["file"]
+    captchas = captchas_of(["ABC1"] * len(names))
+    captchas = captchas.replace(manifest=captchas.manifest.assign(file=names))
+    assert recipe_for(captchas).start is not None
+
+
+def test_a_start_can_be_asked_for_or_not(weights):
+    captchas = captchas_of(["2b#"] * 5)
+    assert recipe_for(captchas, start="none").start is None
+    assert recipe_for(captchas_of(UPPER * 5, height=64), start="general").start is not None
+    recipe = recipe_for(captchas, start=str(weights))
+    assert recipe.start.alphabet == Alphabet.of([KAPTCHA.characters])
+    assert recipe.start_from == f"{weights}, which knows 2 of 3 characters"
+
+
+def test_weights_that_know_no_character_of_it(weights):
+    with pytest.raises(InputError, match="it knows no character of 'ЖЯ'"):
+        recipe_for(captchas_of(["ЖЯ"] * 5), start=str(weights))
+
+
+def test_the_general_weights_know_what_they_say():
+    assert TorchReader.load(GENERAL).alphabet.characters == CHARACTERS

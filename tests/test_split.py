@@ -1,6 +1,5 @@
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -88,7 +87,7 @@ def test_official_splits_are_the_draw_of_seed_0(name):
 
 
 def test_the_generated_set_has_an_official_split(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "GENERATED_DIR", tmp_path / "generated")
+    monkeypatch.setattr(data, "generated_dir", lambda: tmp_path / "generated")
     captchas = split_captchas(load_data("generated"))
     assert captchas.notes == ["split: the official one, generated, 802 / 134 / 134 for train / val / test."]
     table = read_split(config.SPLITS_DIR / "generated.csv")
@@ -264,7 +263,7 @@ def test_no_official_split(folder):
     [
         ("", "cannot be read"),
         ("file,label,subset\n", "the column 'sha256' is missing"),
-        ("file,label,sha256,subset\na,a,0,train\na,a,0,val\n", "a file is a duplicate"),
+        ("file,label,sha256,subset\na,a,0,train\na,a,0,val\n", "a duplicate file"),
         ("file,label,sha256,subset\na,a,0,dev\n", "unknown subset 'dev'"),
         ("file,label,sha256,subset\na,a,0\n", "unknown subset ''"),
         ("file,label,sha256,subset\na,a,0,val\na,a,0,val,x\n", "cannot be read"),
@@ -305,5 +304,5 @@ def test_a_layout_loses_no_file_to_another(folder, tmp_path):
     captchas = load_data(str(tmp_path / "own"))
     manifest = captchas.manifest.assign(file=["a_b.png", "a/b.png"], subset="train")
     with pytest.raises(InputError, match=r"a/b\.png: another file would get the name 'a_b\.png'"):
-        write_layout(replace(captchas, manifest=manifest), tmp_path / "layout")
+        write_layout(captchas.replace(manifest=manifest), tmp_path / "layout")
     assert not (tmp_path / "layout").exists()

@@ -4,7 +4,6 @@ import pytest
 
 from captcha_lib.config import InputError
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style
-from studies.fonts import free_fonts, varied_style
 
 
 def test_the_default_leaves_nothing_to_chance():

@@ -1,8 +1,7 @@
 """Training: resumed runs equal unbroken ones, the best epoch is the validation's, a run leaves all its files."""
 
 import copy
-import hashlib
-import json
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,17 +11,19 @@ import pandas as pd
 import pytest
 import torch
 
-from captcha_lib import train
+from captcha_lib import training
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas
-from captcha_lib.generator.draw import draw, generate_captchas
+from captcha_lib.data.batches import Stream
+from captcha_lib.data.captchas import generated_captchas, in_memory
+from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA
-from captcha_lib.metrics import fit_temperature, score
+from captcha_lib.metrics import fit_temperature
 from captcha_lib.model import ctc_loss
 from captcha_lib.reading.torch_reader import TorchReader, round_weights
-from captcha_lib.runs.results import best_row, first_exact_epoch, seeds_table
-from captcha_lib.training import fit, frame_targets, run
+from captcha_lib.runs.checkpoint import CODE
+from captcha_lib.runs.results import best_row
+from captcha_lib.training import Session, fit, frame_targets, schedule_steps
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=3, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
@@ -33,29 +34,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def as_captchas(texts: list[str], images: torch.Tensor, subsets: list[str] | None = None) -> Captchas:
-    manifest = pd.DataFrame(
-        {
-            "file": [f"{text}.png" for text in texts],
-            "label": texts,
-            "sha256": [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images],
-            "width": images.shape[3],
-            "height": images.shape[2],
-            "subset": subsets or "train",
-        }
-    )
-    return Captchas("generated", manifest, images, [Path(file) for file in manifest["file"]])
+TRAIN = generated_captchas(20, 1).replace(alphabet=ALPHABET)
+VAL = generated_captchas(8, 2).replace(alphabet=ALPHABET)
 
 
-def captchas(n: int, seed: int = 0) -> Captchas:
-    return as_captchas(*generate_captchas(n, seed))
-
-
-TRAIN, VAL = captchas(20, 1), captchas(8, 2)
-
-
-def fit_tiny(config: Config = TINY, **others) -> tuple[TorchReader, pd.DataFrame]:
-    return fit(TRAIN, VAL, ALPHABET, config, report=lambda line: None, **others)
+def fit_tiny(config: Config = TINY, **session) -> tuple[TorchReader, pd.DataFrame]:
+    return fit(TRAIN, VAL, config, session=Session(**session))
 
 
 def same_weights(one: TorchReader, two: TorchReader) -> bool:
@@ -92,8 +76,8 @@ def test_each_epoch_takes_every_picture_once_in_an_order_of_its_own(monkeypatch)
         seen.extend(image.numpy().tobytes() for image in images)
         return augment(images, strength, generator)
 
-    augment = train.augment
-    monkeypatch.setattr(train, "augment", recording)
+    augment = training.augment
+    monkeypatch.setattr(training, "augment", recording)
     fit_tiny()
     epochs = seen[:20], seen[20:40], seen[40:]
     assert [sorted(epoch) for epoch in epochs] == [sorted(image.numpy().tobytes() for image in TRAIN.images)] * 3
@@ -122,7 +106,7 @@ def test_resumed_after_an_epoch(straight, tmp_path, epoch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(TRAIN, VAL, ALPHABET, TINY, tmp_path / "checkpoint.pth", report=stop)
+        fit_tiny(checkpoint=tmp_path / "checkpoint.pth", report=stop)
     torch.rand(7)
     assert_resumed_like(straight, tmp_path / "checkpoint.pth")
 
@@ -136,8 +120,8 @@ def test_resumed_from_within_an_epoch(straight, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return validate(*given)
 
-    validate = train._validate
-    monkeypatch.setattr(train, "_validate", validate_once)
+    validate = training._validate
+    monkeypatch.setattr(training, "_validate", validate_once)
     with pytest.raises(KeyboardInterrupt):
         fit_tiny(checkpoint=tmp_path / "checkpoint.pth")
     assert_resumed_like(straight, tmp_path / "checkpoint.pth")
@@ -177,14 +161,16 @@ def test_a_checkpoint_of_other_settings_is_refused(checkpoint, change):
 
 @pytest.mark.parametrize("which", ["train", "val"])
 def test_a_checkpoint_of_other_data_is_refused(checkpoint, which):
-    data = {"train": TRAIN, "val": VAL} | {which: captchas(20 if which == "train" else 8, 3)}
+    other = generated_captchas(20 if which == "train" else 8, 3).replace(alphabet=ALPHABET)
+    data = {"train": TRAIN, "val": VAL} | {which: other}
     with pytest.raises(InputError, match=r"another run .*images"):
-        fit(data["train"], data["val"], ALPHABET, TINY, checkpoint, resume=True)
+        fit(data["train"], data["val"], TINY, session=Session(checkpoint, resume=True))
 
 
 def test_a_checkpoint_of_another_alphabet_is_refused(checkpoint):
+    more = TRAIN.replace(alphabet=Alphabet.of([KAPTCHA.characters, "z"]))
     with pytest.raises(InputError, match=r"another run .*alphabet"):
-        fit(TRAIN, VAL, Alphabet.of([KAPTCHA.characters, "z"]), TINY, checkpoint, resume=True)
+        fit(more, VAL, TINY, session=Session(checkpoint, resume=True))
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
@@ -231,7 +217,7 @@ def test_the_weights_are_those_of_the_best_validation(monkeypatch, exact, val_ct
         i = len(seen) - 1
         return {"val_ctc": val_ctc[i], "val_exact": exact[i], "val_n": 8, "blank": 0.5}
 
-    monkeypatch.setattr(train, "_validate", scripted)
+    monkeypatch.setattr(training, "_validate", scripted)
     reader, history = fit_tiny()
     kept = reader.model.state_dict()
     same = [all(torch.equal(kept[name], weights[name]) for name in kept) for weights in seen]
@@ -250,63 +236,49 @@ def test_the_kept_weights_are_the_ones_that_were_measured(straight):
 def test_validation_images_do_not_move_the_weights(straight):
     """With one epoch there is nothing to choose, so other validation images leave the same weights."""
     one_epoch = replace(TINY, epochs=1)
-    other, _ = fit(TRAIN, captchas(8, 5), ALPHABET, one_epoch, report=lambda line: None)
+    other, _ = fit(TRAIN, generated_captchas(8, 5), one_epoch)
     assert same_weights(fit_tiny(one_epoch)[0], other)
 
 
 def test_without_validation_images_the_last_epoch_is_kept(straight):
-    reader, history = fit(TRAIN, None, ALPHABET, TINY, report=lambda line: None)
+    reader, history = fit(TRAIN, None, TINY)
     assert history.columns.tolist() == ["epoch", "phase", "train_ctc", "seconds"]
     assert history["train_ctc"].tolist() == straight[1]["train_ctc"].tolist()
-    assert reader.temperature == 1
-    other, _ = fit(TRAIN, captchas(8, 5), ALPHABET, replace(TINY, epochs=3), report=lambda line: None)
+    assert (reader.temperature, reader.temperature_any) == (1, 1)
+    other, _ = fit(TRAIN, generated_captchas(8, 5), TINY)
     assert same_weights(reader, other) == (best_row(straight[1])["epoch"] == 3)
-
-
-def test_confidences_are_calibrated_on_the_validation_images(straight):
-    reader, _ = straight
-    raw = replace(reader, temperature=1.0).read(VAL.images)
-    right = [reading.text == label for reading, label in zip(raw, VAL.labels, strict=True)]
-    assert reader.temperature == fit_temperature([reading.confidence for reading in raw], right)
-    assert reader.temperature != 1
-
-
-def test_first_exact_epoch():
-    history = pd.DataFrame({"epoch": [1, 2, 3], "val_exact": [0, 2, 0]})
-    assert first_exact_epoch(history) == 2
-    assert first_exact_epoch(history.assign(val_exact=0)) is None
 
 
 def test_length_is_known_if_all_labels_agree(straight):
     assert straight[0].length == 5
     texts = ["bcd", "2345", "xyp"]
-    several = as_captchas(texts, draw(texts, np.random.default_rng(0)))
-    reader, _ = fit(several, VAL, ALPHABET, replace(TINY, epochs=1), report=lambda line: None)
+    several = in_memory(texts, draw(texts, np.random.default_rng(0)), "mine", ALPHABET)
+    reader, _ = fit(several, VAL, replace(TINY, epochs=1))
     assert reader.length is None
 
 
 def test_a_label_too_long_for_the_picture_is_refused():
-    narrow = as_captchas(["bcde", "bbcc"], torch.randint(0, 256, (2, 1, 50, 40), dtype=torch.uint8))
+    narrow = in_memory(["bcde", "bbcc"], torch.zeros(2, 1, 50, 40, dtype=torch.uint8), "mine")
     with pytest.raises(InputError, match=r"bbcc\.png: .* 6 time steps .* 5"):
-        fit(narrow, narrow, ALPHABET, replace(TINY, epochs=1), report=lambda line: None)
+        fit(narrow, narrow, replace(TINY, epochs=1))
 
 
 @pytest.mark.parametrize("batches", range(1, 12))
 def test_every_number_of_steps_can_be_trained(batches):
     """The learning rate's schedule has a first fifth, which may be as short as one step."""
     images = TRAIN.images[:batches, :, :, :40].contiguous()
-    few = as_captchas(["bc"] * batches, images)
-    _, history = fit(few, few, ALPHABET, replace(TINY, epochs=1, batch_size=1), report=lambda line: None)
+    few = in_memory(["bc"] * batches, images, "mine")
+    _, history = fit(few, few, replace(TINY, epochs=1, batch_size=1))
     assert len(history) == 1
 
 
 def test_eight_pictures_are_learnt_by_heart():
-    eight = captchas(8, 7)
+    eight = generated_captchas(8, 7)
     config = Config(
         seed=1, epochs=90, batch_size=2, learning_rate=1e-2, warmup_epochs=35, augment_strength=0, dropout=0,
         ema_decay=0.8, channels=(16, 24, 48), hidden=64,
     )  # fmt: skip
-    reader, history = fit(eight, eight, ALPHABET, config, report=lambda line: None)
+    reader, history = fit(eight, eight, config)
     assert [reading.text for reading in reader.read(eight.images, length=0)] == eight.labels
     assert history["train_ctc"].iloc[-1] < history["train_ctc"].iloc[0]
 
@@ -351,111 +323,115 @@ def test_frame_targets_of_captchas_spell_the_label():
         ]
 
 
-def split_set() -> Captchas:
-    texts, images = generate_captchas(40, 4)
-    return as_captchas(texts, images, ["train"] * 30 + ["val"] * 5 + ["test"] * 5)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, Reader, pd.DataFrame, pd.DataFrame]:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    return out, *run(split_set(), ALPHABET, replace(TINY, epochs=2), out, report=lambda line: None)
-
-
-def test_a_run_leaves_all_its_files_and_no_others(finished):
-    names = {path.name for path in finished[0].iterdir()}
-    assert names == {
-        "split.csv",
-        "checkpoint.pth",
-        "weight.pth",
-        "history.csv",
-        "log.txt",
-        "loss.png",
-        "metrics.json",
-        "predictions.csv",
-        "environment.json",
-    }
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"label": str, "text": str}, keep_default_na=False)
-
-
-def test_predictions_are_those_of_the_test_images(finished):
-    out, _, _, predictions = finished
-    written = read_table(out / "predictions.csv")
-    assert written.columns.tolist() == ["file", "label", "text", "confidence", "subset"]
-    assert written["label"].tolist() == split_set().labels[35:]
-    assert set(written["subset"]) == {"test"}
-    pd.testing.assert_frame_equal(written, predictions, check_dtype=False)
-
-
-def test_metrics_belong_to_the_predictions(finished):
-    out, reader, history, _ = finished
-    figures = json.loads((out / "metrics.json").read_text())
-    assert set(figures) == {
-        "data",
-        "test",
-        "test_best_path",
-        "seed",
-        "best_epoch",
-        "first_exact_epoch",
-        "train_seconds",
-        "parameters",
-    }
-    assert figures["test"] == score(read_table(out / "predictions.csv"))
-    assert figures["test_best_path"]["n"] == 5
-    assert figures["parameters"] == sum(p.numel() for p in reader.model.parameters())
-    assert figures["best_epoch"] == best_row(history)["epoch"]
-
-
-def test_environment(finished):
-    facts = json.loads((finished[0] / "environment.json").read_text())
-    assert {"python", "packages", "processor", "threads", "precision", "seed", "data", "config"} <= set(facts)
-    assert facts["images"] == 40
-    assert Config(**facts["config"] | {"channels": tuple(facts["config"]["channels"])}) == replace(TINY, epochs=2)
-
-
-def test_split_log_and_picture(finished):
-    out = finished[0]
-    written = pd.read_csv(out / "split.csv", dtype=str)
-    assert written.columns.tolist() == ["file", "label", "sha256", "subset"]
-    assert written["subset"].value_counts().to_dict() == {"train": 30, "val": 5, "test": 5}
-    log = (out / "log.txt").read_text().splitlines()
-    assert [line[:10] for line in log] == ["data: gene", "epoch  1/2", "epoch  2/2", "test: exac"]
-    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_written_weights_are_the_readers(finished):
-    out, reader, _, predictions = finished
-    loaded = TorchReader.load(out / "weight.pth")
-    assert same_weights(loaded, reader)
-    readings = loaded.read(split_set().subset("test").images)
-    assert [reading.text for reading in readings] == predictions["text"].tolist()
-    assert [reading.confidence for reading in readings] == pytest.approx(predictions["confidence"].tolist(), abs=1e-5)
-
-
-def test_test_images_have_no_part_in_training(finished, tmp_path):
-    other = split_set()
-    other.images[35:] = 255 - other.images[35:]
-    reader, _, _ = run(other, ALPHABET, replace(TINY, epochs=2), tmp_path, report=lambda line: None)
-    assert same_weights(reader, finished[1])
-
-
-def test_seeds_table(finished):
-    table = seeds_table([finished[0]])
-    figures = json.loads((finished[0] / "metrics.json").read_text())
-    assert table[["seed", "n", "exact", "best_epoch"]].iloc[0].tolist() == [
-        0,
-        5,
-        figures["test"]["exact"],
-        figures["best_epoch"],
-    ]
-
-
 def test_augmentation_grows_after_the_warm_up():
     config = Config(warmup_epochs=2, augment_ramp=4, augment_strength=0.8)
-    strengths = [train._strength(epoch, config) for epoch in range(10)]
+    strengths = [training._strength(epoch, config) for epoch in range(10)]
     assert strengths[:3] == [0, 0, 0]
     assert strengths[6:] == pytest.approx([0.8] * 4)
     assert all(one <= two for one, two in pairwise(strengths))
+
+
+# What a training must leave as it was, and what it has to refuse
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_callers_settings_are_left_alone(stream):
+    """Fault 13: `fit` seeded torch's global random numbers."""
+    torch.manual_seed(99)
+    state, threads, filters = torch.get_rng_state(), torch.get_num_threads(), list(warnings.filters)
+    fit(Stream(16, workers=0) if stream else TRAIN, VAL, replace(TINY, epochs=1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert list(warnings.filters) == filters
+
+
+def test_the_schedule_divides_by_zero_nowhere():
+    """Fault 13: OneCycleLR does where its peak falls on the first step, whatever the peak."""
+    model = torch.nn.Linear(1, 1)
+    for steps in range(1, 61):
+        for peak in (0.2, 0.3, 1.0, 1 / steps, 1 / (steps + 1), 1 / max(1, steps - 1)):
+            optimizer = torch.optim.AdamW(model.parameters())
+            total = schedule_steps(steps, peak)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=total, pct_start=peak)
+            rates = [optimizer.param_groups[0]["lr"]]
+            for _ in range(steps):
+                optimizer.step()
+                if len(rates) < total:
+                    schedule.step()
+                    rates.append(optimizer.param_groups[0]["lr"])
+            assert all(0 <= rate <= 1e-3 for rate in rates), (steps, peak)
+
+
+@pytest.mark.parametrize("which", ["train", "val"])
+def test_a_label_that_the_time_steps_cannot_spell_is_refused_with_its_file(which):
+    """Fault 13: one among the validation images made val_ctc infinite."""
+    bad = in_memory(["b" * 14], torch.zeros(1, 1, 50, 200, dtype=torch.uint8), "mine", ALPHABET)
+    data = {"train": TRAIN, "val": VAL} | {which: bad}
+    with pytest.raises(InputError, match=rf"0_{'b' * 14}\.png: its label needs 27 time steps and the picture gives 25"):
+        fit(**data, config=TINY)
+
+
+def test_a_label_outside_the_alphabet_is_refused():
+    with pytest.raises(InputError, match=r"0_n3d36\.png: '3' is not in the alphabet '2b'"):
+        fit(in_memory(["b2"], TRAIN.images[:1], "mine"), VAL, TINY)
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    with pytest.raises(InputError, match="epoch 1: the loss is not finite"):
+        fit_tiny(replace(TINY, learning_rate=1e30, clip_norm=1e30))
+
+
+def test_each_temperature_is_fitted_for_its_own_decoder(straight):
+    """Fault 12: the temperature of the known length was taken for readings of any length, too."""
+    reader, _ = straight
+    raw, logits = replace(reader, temperature=1.0, temperature_any=1.0), reader.logits(VAL.images)
+    for temperature, length in ((reader.temperature, None), (reader.temperature_any, 0)):
+        readings = raw.decode(logits, length)
+        right = [reading.text == label for reading, label in zip(readings, VAL.labels, strict=True)]
+        assert temperature == fit_temperature([reading.confidence for reading in readings], right) != 1
+    assert reader.temperature != reader.temperature_any
+
+
+# A checkpoint of other code
+
+
+def test_a_checkpoint_of_other_code_is_trained_again(straight, checkpoint, tmp_path):
+    """Fault 1: results were known by their settings and images alone, and old ones passed for those of new code."""
+    saved = torch.load(checkpoint, weights_only=True)
+    for name in CODE:
+        path, said = tmp_path / f"{name}.pth", []
+        torch.save(saved | {"identity": saved["identity"] | {name: "other"}}, path)
+        reader, _ = fit_tiny(checkpoint=path, resume=True, report=said.append)
+        assert said[0] == f"checkpoint {path}: made by other {name}; training starts from the beginning"
+        assert [line.split("/")[0] for line in said[1:]] == ["epoch  1", "epoch  2", "epoch  3"]
+        assert same_weights(reader, straight[0])
+
+
+def test_other_code_does_not_hide_other_images(checkpoint, tmp_path):
+    saved = torch.load(checkpoint, weights_only=True)
+    torch.save(saved | {"identity": saved["identity"] | {"code": "other"}}, tmp_path / "checkpoint.pth")
+    others = generated_captchas(20, 3).replace(alphabet=ALPHABET)
+    with pytest.raises(InputError, match=r"another run \(images .*start without --resume"):
+        fit(others, VAL, TINY, session=Session(tmp_path / "checkpoint.pth", resume=True))
+
+
+# A reader to start from
+
+
+STILL = replace(TINY, epochs=1, warmup_epochs=0, learning_rate=1e-12, ema_decay=0.0)
+
+
+def test_another_alphabet_keeps_what_it_shares(straight):
+    """Scores of shared characters are those of the start; a character that is new has weights of its own."""
+    first = straight[0]
+    more = Alphabet(ALPHABET.characters[::-1] + "#")
+    second, _ = fit(TRAIN.replace(alphabet=more), None, STILL, first)
+    ours, theirs = (reader.model.classify[1].weight.detach() for reader in (second, first))
+    place = [0, *more.encode(ALPHABET.characters)]
+    assert torch.allclose(ours[place], theirs, atol=1e-3)
+    assert not torch.allclose(ours[-1], theirs[-1], atol=1e-3)
+
+
+def test_a_start_of_another_network_is_refused(reader):
+    with pytest.raises(InputError, match="start: its network has other layers"):
+        fit(TRAIN, None, TINY, reader)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torchvision.datasets import VisionDataset
+from torchvision.datasets.vision import StandardTransform
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
@@ -96,9 +97,11 @@ class Captchas(VisionDataset):
         return f"{len(self)} ({hashlib.sha256(listed.encode()).hexdigest()[:8]})"
 
     def replace(self, **changes: Any) -> Self:
-        """The same images with another source, manifest, notes or alphabet."""
+        """The same images with another source, manifest, alphabet, transform or other attributes."""
         made = object.__new__(type(self))
         made.__dict__ = self.__dict__ | changes
+        if {"transform", "target_transform"} & changes.keys():
+            made.transforms = StandardTransform(made.transform, made.target_transform)
         return made
 
     def rows(self, rows: Any) -> Self:
@@ -144,9 +147,10 @@ def concatenate(one: Captchas, two: Captchas) -> Captchas:
     Raises:
         InputError: they have different sizes.
     """
-    sizes = [captchas.size[::-1] for captchas in (one, two)]
-    if sizes[0] != sizes[1]:
-        raise InputError(f"{one.source}: images of {sizes[0]} px do not go with {two.source} ones of {sizes[1]} px")
+    if one.size != two.size:
+        (h1, w1), (h2, w2) = one.size, two.size
+        said = f"{one.source} of {w1} x {h1} px and {two.source} of {w2} x {h2} px"
+        raise InputError(f"images of different sizes: {said}; load them with one size")
     manifest = pd.concat([one.manifest, two.manifest], ignore_index=True)
     pixels = torch.cat([one.images, two.images])[:, 0].numpy()
     alphabet = Alphabet.of([one.alphabet.characters, two.alphabet.characters])

@@ -5,6 +5,7 @@ are decoded, and a link is followed no further than the folder that it lies in.
 """
 
 import io
+import stat
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -65,15 +66,12 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
     Raises:
         InputError: it cannot be read, is too large for a captcha, or a link that leads elsewhere.
     """
-    if _is_linked_folder(path):
-        raise InputError(f"{name}: it is a link to a folder; copy the folder there, or give it itself")
-    if isinstance(root, Path) and isinstance(path, Path) and path.is_symlink() and _leads_out(path, root):
-        raise InputError(f"{name}: it is a link that leads out of the folder; copy the file there")
     try:
-        if isinstance(path, Path) and not path.is_file() and path.exists():
-            raise OSError("it is no file")  # but a pipe, for which reading would wait
+        size = MAX_BYTES if isinstance(path, zipfile.Path) else _checked_size(path, name, root)
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(size + 1)
+    except InputError:
+        raise
     except Exception as error:  # zipfile lets through what any decompressor raises
         raise InputError(f"{name}: cannot be read ({_reason(error)}); check the file or its rights") from None
     if len(raw) > MAX_BYTES:
@@ -100,11 +98,11 @@ def decode_image(raw: bytes, name: str) -> np.ndarray:
     except InputError:
         raise
     except Image.UnidentifiedImageError:
-        raise InputError(f"{name}: this is no image; remove it or save it as PNG or JPEG") from None
+        raise InputError(f"{name}: not an image; remove it or save it as PNG or JPEG") from None
     except Image.DecompressionBombError:
         raise _too_large(name) from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
-        said = f"{name}: the image is damaged or cut off ({_reason(error)})"
+        said = f"{name}: the image is damaged or truncated ({_reason(error)})"
         raise InputError(f"{said}; get it again or remove it") from None
 
 
@@ -167,6 +165,20 @@ def _is_linked_folder(path: AnyPath) -> bool:
     return isinstance(path, Path) and path.is_symlink() and path.is_dir()
 
 
+def _checked_size(path: Path, name: str, root: AnyPath | None) -> int:
+    """The bytes of a file, at most MAX_BYTES; raises InputError for a link that leads elsewhere, OSError for a pipe."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        if path.is_dir():
+            raise InputError(f"{name}: it is a link to a folder; copy the folder there, or give it itself")
+        if isinstance(root, Path) and _leads_out(path, root):
+            raise InputError(f"{name}: it is a link that leads out of the folder; copy the file there")
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading from a pipe would wait
+        raise OSError("not a file")
+    return min(status.st_size, MAX_BYTES)
+
+
 def _leads_out(link: Path, root: Path) -> bool:
     try:
         return not link.resolve().is_relative_to(root.resolve())
@@ -210,6 +222,8 @@ def _decode_plain_png(raw: bytes) -> np.ndarray | None:
         pixels = load_png(raw)  # (H, W) or (H, W, C)
     except Exception:  # its errors share no class; Pillow says what is wrong with the file
         return None
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and pixels[..., -1].min() < 255:
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] in (2, 4) and pixels[..., -1].min() < 255:
         return None
     return np.asarray(Image.fromarray(pixels).convert("L"))

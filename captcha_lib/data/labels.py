@@ -41,7 +41,7 @@ class LabelRule:
             groups = re.compile(self.source).groups
         except re.error as error:
             raise InputError(
-                f"--labels-from {self.source!r}: this is no regular expression ({error}); {advice}"
+                f"--labels-from {self.source!r}: not a regular expression ({error}); {advice}"
             ) from None
         if groups != 1:
             raise InputError(f"--labels-from {self.source!r}: the pattern has {groups} groups and needs one; {advice}")

@@ -113,7 +113,7 @@ def locate(choice: str) -> AnyPath:
     except InputError:
         raise
     except zipfile.BadZipFile:
-        raise InputError(f"data {choice!r}: this file is no zip; give a folder or a zip of images") from None
+        raise InputError(f"data {choice!r}: not a zip; give a folder or a zip of images") from None
     except (OSError, RuntimeError, ValueError):  # such as a name too long, or the home of a user who does not exist
         raise InputError(f"data {choice!r}: no such folder or zip; give 'generated', 'kaggle' or a path") from None
 
@@ -135,7 +135,7 @@ def _open_zip(path: Path, choice: str) -> zipfile.Path:
     names = Counter(archive.namelist())
     strange = [name for name in names if name.startswith("/") or {"", ".", ".."} & set(name.rstrip("/").split("/"))]
     if strange:
-        raise InputError(f"data {choice!r}: it holds {strange[0]!r}, which is no place in it; pack it anew")
+        raise InputError(f"data {choice!r}: it holds {strange[0]!r}, which is not a valid path; pack it again")
     name, times = names.most_common(1)[0] if names else ("", 1)
     if times > 1:
         raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
@@ -170,11 +170,11 @@ def _subset_folder(file: str) -> str:
 
 def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
     if not file.isprintable():  # no table could hold it and be read again
-        raise InputError(f"{file}: its name holds characters that cannot be seen; rename it")
+        raise InputError(f"{file}: its name holds non-printable characters; rename it")
     if not label:
         raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
     if not label.isprintable():
-        raise InputError(f"{file}: the label {label!r} holds characters that cannot be seen; correct it")
+        raise InputError(f"{file}: the label {label!r} holds non-printable characters; correct it")
     if alphabet is not None:
         try:
             alphabet.encode(label)

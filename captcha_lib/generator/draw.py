@@ -162,7 +162,7 @@ def _sampling_matrix(source_x: np.ndarray, source_y: np.ndarray) -> sparse.csr_m
 
 
 def _line_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Draws so many of Kaptcha's curves: ink (H, W) uint8, 255 is black."""
+    """Draws `count` of Kaptcha's curves: ink (H, W) uint8, 255 is black."""
     height, width = shape
     canvas = Image.new("L", (width * _OVERSAMPLING, height * _OVERSAMPLING))
     pen = ImageDraw.Draw(canvas)
@@ -177,7 +177,7 @@ def _line_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) ->
 
 
 def _dot_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Draws so many specks: ink (H, W) uint8, 255 is black."""
+    """Draws `count` specks: ink (H, W) uint8, 255 is black."""
     layer = np.zeros(shape, np.uint8)
     for y, x, side, ink in rng.integers((0, 0, 1, 0), (*shape, 4, 256), (count, 4)).tolist():
         layer[y : y + side, x : x + side] = ink
@@ -200,7 +200,8 @@ def _flatten(p0: complex, p1: complex, p2: complex, p3: complex) -> list[complex
 def _distance(point: complex, start: complex, end: complex) -> float:
     """The distance in px of a point from a straight piece."""
     piece, offset = end - start, point - start
-    share = (offset * piece.conjugate()).real / abs(piece) ** 2 if piece else 0.0
+    square = abs(piece) ** 2
+    share = (offset * piece.conjugate()).real / square if square else 0.0
     return abs(offset - min(1.0, max(0.0, share)) * piece)
 
 

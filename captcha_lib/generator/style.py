@@ -26,7 +26,7 @@ class Style:
         InputError: a range whose lowest value is the higher one, no characters, no fonts.
     """
 
-    # Kaptcha's own alphabet without the "a" that never occurs in the Kaggle set; "n" stands in it twice.
+    # Kaptcha's own alphabet without the "a" that never occurs in the Kaggle set; it has "n" twice.
     characters: str = "bcde2345678gfynmnpwx"
     length: tuple[int, int] = (5, 5)
     # Each picture is set in one of them.

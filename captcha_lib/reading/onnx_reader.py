@@ -19,8 +19,8 @@ class OnnxReader(Reader):
 
     session: onnxruntime.InferenceSession = field(kw_only=True)
 
-    def logits(self, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Scores one or more pictures, (N, 1, H, W) uint8 -> (N, T, K) float32."""
+    def logits(self, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
+        """Scores one or more pictures, (N, 1, H, W) uint8 -> (N, T, K) float32; 16 at a time fit into the cache."""
         batches = [np.asarray(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         return np.concatenate([self.session.run(["logits"], {"images": batch})[0] for batch in batches])
 

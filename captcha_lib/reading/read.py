@@ -92,7 +92,7 @@ def to_grey(picture: Picture, name: str) -> np.ndarray:
         return grey(picture)
     if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
         shape = f" of shape {picture.shape}" if isinstance(picture, np.ndarray) else ""
-        said = f"{name}: a {type(picture).__name__}{shape} is no picture"
+        said = f"{name}: a {type(picture).__name__}{shape} is not a picture"
         raise InputError(f"{said}; give a path, bytes, a Pillow image, or an array (H, W) or (H, W, C)")
     if picture.dtype != np.uint8:
         if not (np.isfinite(picture).all() and picture.min() >= 0 and picture.max() <= 255):
@@ -101,7 +101,7 @@ def to_grey(picture: Picture, name: str) -> np.ndarray:
     try:
         return grey(Image.fromarray(picture.squeeze()))
     except TypeError:
-        raise InputError(f"{name}: an array of shape {picture.shape} is no picture; give 1, 3 or 4 channels") from None
+        raise InputError(f"{name}: no picture has the shape {picture.shape}; give 1, 3 or 4 channels") from None
 
 
 def weights_path(weights: str | Path) -> Path:

@@ -98,7 +98,7 @@ def _unpacked(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"weights {path}: no such file; train first, or give another --weights") from None
     except pickle.UnpicklingError:
-        raise InputError(f"weights {path}: it holds code or is no weights file; it was not run") from None
+        raise InputError(f"weights {path}: it holds code or is not a weights file; it was not run") from None
     except Exception as error:  # damaged bytes fail in many ways
         kind = type(error).__name__
         raise InputError(f"weights {path}: it cannot be read ({kind}); copy or train it again") from None

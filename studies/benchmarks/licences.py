@@ -11,13 +11,13 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from fontTools.ttLib import TTFont
+from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from captcha_lib.config import ROOT
 from captcha_lib.files import replacing
+from studies.evidence import ROOT
 from studies.fonts import FREE_FACES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -155,7 +155,7 @@ def fonts() -> list[tuple[str, str, int, str]]:
     rows = []
     for package, prefixes in FONT_PACKAGES.items():
         files = [file for file in distribution(package).files or [] if file.suffix in (".ttf", ".otf")]
-        stated = [_font(file.locate()) for file in files if file.name.startswith(prefixes)]
+        stated = [_font(Path(file.locate())) for file in files if file.name.startswith(prefixes)]
         rows += [(package, *family, stated.count(family)) for family in sorted(set(stated))]
     return [(package, family, count, spdx) for package, family, spdx, count in rows]
 

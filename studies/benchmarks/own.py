@@ -10,21 +10,23 @@ import json
 import string
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import ROOT, RUN_DIR
+from captcha_lib.config import RUN_DIR
 from captcha_lib.data.captchas import Captchas, concatenate
 from captcha_lib.data.load import load_data
 from captcha_lib.files import write_csv
-from studies.samples import write_samples
-from captcha_lib.recipe import prepare
+from captcha_lib.metrics import count_exact
+from captcha_lib.recipe import recipe_for
+from captcha_lib.run import run
 from captcha_lib.runs.results import machine, write_json
-from captcha_lib.training import run
+from studies.evidence import ROOT
+from studies.samples import write_samples
 
 FRESH = 2000
 UNMISTAKABLE = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -48,7 +50,7 @@ SAMPLES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--seeds", type=int, default=3, help="of the split and the training (%(default)s)")
     parser.add_argument("--sets", nargs="*", default=list(SAMPLES), choices=SAMPLES, help="which (all)")
     parser.add_argument("--data", nargs="*", default=[], help="folders of labelled images, too")
@@ -77,21 +79,18 @@ def main() -> int:
 
 def learn(name: str, captchas: Captchas, subsets: list[str], seed: int, options: argparse.Namespace) -> dict:
     """One training as `train` does it; a row with its figures."""
-    split = replace(captchas, manifest=captchas.manifest.assign(subset=subsets))
-    alphabet = Alphabet.of(captchas.labels)
-    config, start, _ = prepare(split, alphabet, seed)
-    out = options.out / f"{name.replace(' ', '-')}-seed-{seed}"
-    _, history, predictions = run(split, alphabet, config, out, start=start, report=str)
+    split = captchas.replace(manifest=captchas.manifest.assign(subset=subsets))
+    result = run(split, recipe_for(split, seed), options.out / f"{name.replace(' ', '-')}-seed-{seed}")
     test = split.subset("test")
     row = {
         "set": name,
         "train": len(split.subset("train")),
         "val": len(split.subset("val")),
         "seed": seed,
-        "exact": int((predictions["text"] == predictions["label"]).sum()),
+        "exact": result.score["exact"],
         "n": len(test),
-        "ddddocr": read_by_ddddocr(test, alphabet, options.peers),
-        "seconds": round(float(history["seconds"].iloc[-1]), 1),
+        "ddddocr": read_by_ddddocr(test, captchas.alphabet, options.peers),
+        "seconds": round(float(result.history["seconds"].iloc[-1]), 1),
     }
     print(row, flush=True)
     return row
@@ -110,9 +109,9 @@ def read_by_ddddocr(test: Captchas, alphabet: Alphabet, peers: Path) -> int | No
         return None
     lengths = [len(label) for label in test.labels]
     asked = {"characters": alphabet.characters, "files": [str(path) for path in test.paths], "lengths": lengths}
-    command = [str(peers), "-m", "benchmarks.ddddocr_given"]
+    command = [str(peers), "-m", "studies.benchmarks.ddddocr_given"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True, cwd=ROOT)
-    return sum(text == label for text, label in zip(json.loads(done.stdout), test.labels, strict=True))
+    return count_exact(json.loads(done.stdout), test.labels)
 
 
 def _drawn(name: str, part: str, out: Path) -> Path:

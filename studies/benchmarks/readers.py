@@ -1,8 +1,8 @@
-"""The readers that are measured: each turns the bytes of image files into texts, one file or many at a time.
+"""The readers that are measured: each turns the bytes of image files into texts, one file or a list at a time.
 
-A reader is a function that loads itself, from the files named in the options of `read`, and returns `Loaded`. Peers
-are used as their own documentation says; where they are to know the length and the alphabet, their scores go through
-this project's exact-length decoder.
+A reader is a function that loads itself, from the files named in the options of `read`, and returns `Loaded`. Ours is
+`captcha_lib.read`, as users call it. Peers are used as their own documentation says; where they are to know the length
+and the alphabet, their scores go through this project's exact-length decoder. Pillow opens the files, for comparison.
 """
 
 import io
@@ -11,12 +11,11 @@ import subprocess
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.data.images import decode_image
 from captcha_lib.decode import log_probabilities, spell
 
 CHARACTERS, LENGTH = "2345678bcdefgmnpwxy", 5
@@ -26,7 +25,7 @@ Texts = Callable[[list[bytes]], list[str]]
 
 
 class Loaded(NamedTuple):
-    """Both ways of reading, `many` only where a reader has batches, and the bytes of the files with the weights."""
+    """Both ways of reading, `many` only where a reader takes lists, and the size of the weights in bytes."""
 
     one: Callable[[bytes], str]
     many: Texts | None
@@ -34,22 +33,13 @@ class Loaded(NamedTuple):
 
 
 def captcha_lib_onnx(options: Namespace) -> Loaded:
-    """This model in ONNX Runtime: NumPy and Pillow, no torch."""
-    from captcha_lib.reading.onnx_reader import OnnxReader
-
-    reader = OnnxReader.load(options.onnx)
-    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), options.onnx)
+    """`captcha_lib.read` with its default weights: ONNX Runtime, no torch."""
+    return _ours(options.onnx)
 
 
 def captcha_lib_torch(options: Namespace) -> Loaded:
-    """This model in torch, as `predict` runs it."""
-    import torch
-
-    from captcha_lib.reading.torch_reader import Reader
-
-    torch.set_num_threads(1)
-    reader = Reader.load(options.weights)
-    return _ours(lambda images: reader.spell(reader.logits(images, BATCH)), options.weights)
+    """`captcha_lib.read` with the same weights in torch."""
+    return _ours(options.weights)
 
 
 def ddddocr_plain(options: Namespace) -> Loaded:
@@ -104,10 +94,10 @@ def captcha_whisperer_exact(options: Namespace) -> Loaded:
 
 def tesseract(options: Namespace) -> Loaded:
     """tesseract 5 on one word of our characters; each picture is a process of its own."""
-    options = ["--psm", "8", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
 
     def read(raw: bytes) -> str:
-        command = [_tesseract_path(), "stdin", "stdout", *options]
+        words = ["--psm", "8", "--oem", "1", "-c", f"tessedit_char_whitelist={CHARACTERS}"]
+        command = [_tesseract_path(), "stdin", "stdout", *words]
         said = subprocess.run(command, input=raw, capture_output=True, check=True).stdout
         return "".join(said.decode().split())
 
@@ -116,7 +106,29 @@ def tesseract(options: Namespace) -> Loaded:
     return Loaded(read, None, sum(path.stat().st_size for path in models))
 
 
-READERS = {
+def pillow(options: Namespace) -> Loaded:
+    """Pillow opens a file and unpacks its pixels. Nothing is read."""
+    from PIL import Image
+
+    def open_one(raw: bytes) -> str:
+        Image.open(io.BytesIO(raw)).load()
+        return ""
+
+    return Loaded(open_one, None, 0)
+
+
+def pillow_grey(options: Namespace) -> Loaded:
+    """Pillow opens a file and makes it grey. Nothing is read."""
+    from PIL import Image
+
+    def open_one(raw: bytes) -> str:
+        Image.open(io.BytesIO(raw)).convert("L")
+        return ""
+
+    return Loaded(open_one, None, 0)
+
+
+READERS: dict[str, Callable[[Namespace], Loaded]] = {
     "captcha_lib, ONNX Runtime": captcha_lib_onnx,
     "captcha_lib, torch": captcha_lib_torch,
     "ddddocr": ddddocr_plain,
@@ -124,19 +136,22 @@ READERS = {
     "captcha-whisperer": captcha_whisperer_plain,
     "captcha-whisperer, exact five": captcha_whisperer_exact,
     "tesseract": tesseract,
+    "Pillow, opening alone": pillow,
+    "Pillow, opening as grey": pillow_grey,
 }
-PEERS = [name for name in READERS if not name.startswith("captcha_lib")]
+OURS = [name for name in READERS if name.startswith("captcha_lib")]
+OPENERS = [name for name in READERS if name.startswith("Pillow")]
+PEERS = [name for name in READERS if name not in OURS + OPENERS]
 
 
-def _ours(texts_of_images: Callable[[np.ndarray], list[str]], weights: Path) -> Loaded:
+def _ours(weights: str | Path) -> Loaded:
+    from captcha_lib import read
+    from captcha_lib.reading.read import weights_path
+
     def many(raws: list[bytes]) -> list[str]:
-        texts = []
-        for start in range(0, len(raws), BATCH):
-            pictures = [decode_image(raw, "image") for raw in raws[start : start + BATCH]]
-            texts += texts_of_images(np.stack(pictures)[:, None])  # (B, 1, H, W)
-        return texts
+        return [reading.text for reading in read(raws, weights)]
 
-    return Loaded(lambda raw: many([raw])[0], many, weights.stat().st_size)
+    return Loaded(lambda raw: read(raw, weights).text, many, weights_path(weights).stat().st_size)
 
 
 def _in_batches(preprocess: Callable[[bytes], np.ndarray], read: Callable[[list[np.ndarray]], list[str]]) -> Loaded:
@@ -149,7 +164,7 @@ def _in_batches(preprocess: Callable[[bytes], np.ndarray], read: Callable[[list[
     return Loaded(lambda raw: read([preprocess(raw)])[0], many, default_model_path().stat().st_size)
 
 
-def _ddddocr():
+def _ddddocr() -> Any:
     import ddddocr
 
     return ddddocr.DdddOcr(show_ad=False)
@@ -161,7 +176,7 @@ def _ddddocr_size() -> int:
     return (Path(ddddocr.__file__).parent / "common_old.onnx").stat().st_size
 
 
-def _whisperer():
+def _whisperer() -> tuple[Any, Callable[[bytes], np.ndarray]]:
     from captcha_whisperer import CaptchaRecognizer
     from captcha_whisperer.preprocess import preprocess_bytes
 

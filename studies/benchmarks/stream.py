@@ -7,7 +7,6 @@ processes. Each training is a command of its own, as a user would type it.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -20,15 +19,15 @@ from captcha_lib import generate_captchas
 from captcha_lib.config import RUN_DIR
 from captcha_lib.files import write_csv
 from captcha_lib.generator.style import DEJAVU, KAPTCHA, Style
-from studies.fonts import free_fonts, varied_style
 from captcha_lib.runs.results import machine, write_json
+from studies.benchmarks.speed import PEAK_UNIT
+from studies.fonts import free_fonts, varied_style
 
 DRAWN = 3000  # captchas drawn to measure the generator
-PEAK_UNIT = 1e6 if platform.system() == "Darwin" else 1e3  # what getrusage counts memory in, a MB
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--n", type=int, nargs="+", default=[20_000, 1_000_000], help="lengths of the stream")
     parser.add_argument("--seeds", type=int, default=5, help="of the trainings in one and in two processes")
     parser.add_argument("--shared", type=int, nargs="+", default=[10_000, 40_000], help="captchas of each of these")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from captcha_lib import Alphabet, Config, fit, load_data, split_captchas
+from captcha_lib import Config, Session, fit, load_data, split_captchas
 from captcha_lib.config import RUN_DIR, InputError
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.files import replacing, write_csv
@@ -26,7 +26,7 @@ EPOCHS = 16  # two thirds of the default's; with 12, one of twenty runs stopped 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data", help="generated, kaggle, or a folder or zip (CAPTCHA_DATA, else generated)")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
@@ -70,10 +70,8 @@ def fit_once(captchas: Captchas, seed: int, epochs: int, device: str) -> pd.Data
     seconds: list[float] = []
     began = time.perf_counter()
     config = replace(Config(), seed=seed, epochs=epochs)
-    alphabet = Alphabet.of(captchas.labels)
-    _, history = fit(
-        train, test, alphabet, config, device=device, report=lambda line: seconds.append(time.perf_counter() - began)
-    )
+    session = Session(device=device, report=lambda line: seconds.append(time.perf_counter() - began))
+    _, history = fit(train, test, config, session=session)
     history = history.rename(columns={"val_exact": "exact", "val_n": "n"})[["epoch", "exact", "n"]]
     return history.assign(seconds=seconds).round({"seconds": 2})
 

@@ -287,7 +287,7 @@ def packed(drawn, tmp_path):
 )
 def test_a_zip_with_names_that_lead_out_is_refused(packed, name):
     """Python's own zipfile.Path goes round in circles over some of them (CVE-2024-8088)."""
-    with pytest.raises(InputError, match="which is no place in it; pack it anew"):
+    with pytest.raises(InputError, match="which is not a valid path; pack it again"):
         load_data(str(packed(name)))
 
 
@@ -332,7 +332,7 @@ def test_a_look_alike_in_a_label_is_named(own_folder):
 @pytest.mark.parametrize("character", ["\n", "\u200b", "\u202e", "\x1b", "\udcff"])
 def test_what_cannot_be_seen_is_no_name_and_no_label(own_folder, character):
     one = min(own_folder.iterdir()).rename(own_folder / f"abcd_{character}.png")
-    with pytest.raises(InputError, match="its name holds characters that cannot be seen"):
+    with pytest.raises(InputError, match="its name holds non-printable characters"):
         load_data(str(own_folder), rule=LabelRule("(?s)([^_]+).*"))
     one.rename(own_folder / "1.png")
     rows = [f'{path.name},"{path.stem}{character}"' for path in own_folder.iterdir()]

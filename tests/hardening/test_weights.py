@@ -449,7 +449,7 @@ def test_no_command_runs_code(command, bomb, folder, tmp_path, capsys):
     }[command]
     assert cli.main([command, *map(str, words)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"error: weights {bomb}: it holds code or is no weights file; it was not run"
+    assert line == f"error: weights {bomb}: it holds code or is not a weights file; it was not run"
     assert not (tmp_path / "exploded").exists()
 
 

@@ -1,7 +1,5 @@
 """The audit: planted errors are found, ranks are likelihoods, and the rule counts its witnesses."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,7 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.data.captchas import generated_captchas, in_memory
 from captcha_lib.model import ctc_loss
 from studies import audit
 from studies.audit import apply_rule, audit_labels, find_planted, official_audit, plant_errors, rank_labels
@@ -34,7 +32,7 @@ def scores_of(texts: list[str], sure: float = 12.0) -> np.ndarray:
 
 
 def out_of_fold(labels: list[str], read: list[list[str]]) -> OutOfFold:
-    captchas = replace(CAPTCHAS, manifest=CAPTCHAS.manifest.assign(label=labels))
+    captchas = CAPTCHAS.replace(manifest=CAPTCHAS.manifest.assign(label=labels))
     logits = np.stack([scores_of(texts) for texts in read])
     shape = len(read), len(labels)
     return OutOfFold(captchas, ALPHABET, list(range(len(read))), np.zeros(shape, int), logits, np.zeros((len(read), 1)))
@@ -68,6 +66,19 @@ def test_labels_of_several_lengths_are_refused():
     labels = [label[: 4 + i % 2] for i, label in enumerate(CAPTCHAS.labels)]
     with pytest.raises(InputError, match="labels of one length"):
         rank_labels(out_of_fold(labels, [CAPTCHAS.labels]))
+
+
+def test_labels_of_a_single_character_are_refused():
+    ones = in_memory(["11", "11"], torch.zeros(2, 1, 50, 200, dtype=torch.uint8), "ones")
+    result = OutOfFold(ones, ones.alphabet, [0], np.zeros((1, 2), int), np.zeros((1, 2, 25, 2)), np.zeros((1, 1)))
+    for refused in (lambda: rank_labels(result), lambda: plant_errors(ones, 1, seed=0)):
+        with pytest.raises(InputError, match="all labels consist of '1'; the audit needs two characters"):
+            refused()
+
+
+def test_more_errors_than_images_are_refused():
+    with pytest.raises(InputError, match="13 of 12 labels cannot be changed"):
+        plant_errors(CAPTCHAS, 13, seed=0)
 
 
 def test_planted_errors_change_one_character_each():

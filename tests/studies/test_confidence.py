@@ -54,3 +54,9 @@ def test_risk_coverage_withholds_more_and_more(rows):
     assert curve.iloc[-1].tolist()[1:] == [1, sum(not right for _, right in rows), sum(r for _, r in rows) / len(rows)]
     assert coverage_at(guesses(*map(list, zip(*rows, strict=True))), 0.0) == 1
 
+
+def test_equally_sure_readings_are_kept_together():
+    """Else the order of the files would decide whether the wrong one of a pair counts."""
+    wrong_last, wrong_first = guesses([0.9, 0.9], [True, False]), guesses([0.9, 0.9], [False, True])
+    assert risk_coverage(wrong_last).equals(risk_coverage(wrong_first))
+    assert coverage_at(wrong_last, 0.9) == 0

@@ -1,10 +1,13 @@
+"""Jobs: each once, in a process of its own; results of other code are made again, those of another run refused."""
+
 import os
 from pathlib import Path
 
 import pytest
 
 from captcha_lib.config import InputError
-from studies.jobs import run_jobs
+from studies import jobs as module
+from studies.jobs import Job, run_jobs
 
 SAID: list[str] = []
 
@@ -16,7 +19,7 @@ def square(n: int, log: Path) -> dict:
 
 
 def work(log: Path, *numbers: int) -> dict:
-    return {f"job {n}": (square, (n, log)) for n in numbers}
+    return {f"job {n}": Job(square, (n, log)) for n in numbers}
 
 
 def test_results_come_in_the_order_of_the_work(tmp_path):
@@ -43,8 +46,37 @@ def test_results_of_another_run_are_refused(tmp_path):
         run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {"sizes": (1, 3)}, jobs=1, report=str)
 
 
+def test_results_of_other_code_are_made_again(tmp_path, monkeypatch):
+    said, log = [], tmp_path / "log"
+    run_jobs(tmp_path / "jobs", work(log, 1, 2), {"seed": 0}, jobs=1, report=str)
+    made_by = module.made_by
+    for change in ({"code": "otherwise"}, {"torch": "0.4.1"}):
+        monkeypatch.setattr(module, "made_by", lambda *names, change=change: made_by(*names) | change)
+        said.clear()
+        run_jobs(tmp_path / "jobs", work(log, 1, 2), {"seed": 0}, jobs=1, report=said.append)
+        assert said[0] == "2 results were made by other code or another version of torch; they are made again"
+        assert said[1] == "2 jobs: 2 to do, 0 are done already"
+    run_jobs(tmp_path / "jobs", work(log, 1, 2), {"seed": 0}, jobs=1, report=said.append)
+    assert said[-1] == "2 jobs: 0 to do, 2 are done already"
+    assert sorted(log.read_text().split()) == ["1"] * 3 + ["2"] * 3
+
+
+def test_the_code_is_that_of_the_jobs_module(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "made_by", lambda *names: asked.extend(names) or {})
+    run_jobs(tmp_path / "jobs", work(tmp_path / "log", 1), {}, jobs=1, report=str)
+    assert asked == [__name__]
+
+
+def test_a_job_is_identified_beside_its_run(tmp_path):
+    one = {"job": Job(square, (1, tmp_path / "log"), {"style": "plain"})}
+    run_jobs(tmp_path / "jobs", one, {}, jobs=1, report=str)
+    with pytest.raises(InputError, match=r"another run \(style plain, here wavy\)"):
+        run_jobs(tmp_path / "jobs", {"job": one["job"]._replace(identity={"style": "wavy"})}, {}, jobs=1, report=str)
+
+
 def test_a_job_that_fails_leaves_nothing(tmp_path):
-    broken = {"broken": (divmod, (1, 0))}
+    broken = {"broken": Job(divmod, (1, 0))}
     with pytest.raises(ZeroDivisionError):
         run_jobs(tmp_path / "jobs", broken, {}, jobs=1, report=str)
     assert not (tmp_path / "jobs" / "broken.json").exists()

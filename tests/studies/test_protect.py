@@ -1,9 +1,11 @@
-from dataclasses import fields
+"""The settings of the generator, and what each costs a reader and general OCR."""
+
+from dataclasses import fields, replace
 
 import pandas as pd
 import pytest
 
-from captcha_lib.config import Config
+from captcha_lib.config import Config, InputError
 from captcha_lib.generator.style import KAPTCHA
 from studies import protect
 from studies.protect import PLAIN, knobs, settings, what_protects, with_losses
@@ -64,8 +66,17 @@ def test_a_study_trains_and_reads_for_each_setting(tmp_path, monkeypatch):
     assert said == ["18 jobs: 0 to do, 18 are done already"]
 
 
+def test_other_knobs_are_another_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(protect, "TESTED", 4)
+    monkeypatch.setattr(protect, "TESTED_BY_OCR", 4)
+    monkeypatch.setattr(protect, "read_by_ocr", lambda images: ["2b827"] * len(images))
+    what_protects({"plain": PLAIN}, tmp_path, (8,), config=TINY, jobs=1, report=str)
+    with pytest.raises(InputError, match=r"another run \(style"):
+        what_protects({"plain": replace(PLAIN, ink=(90, 90))}, tmp_path, (8,), config=TINY, jobs=1, report=str)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_read_was_not_trained_on(seed):
     style = settings()["lines"]
     texts, _ = protect._test(style, 200, seed)
-    assert len(set(texts) & set(protect.generated_captchas(100, seed, style).labels)) <= 1  # 19^5 texts: by chance
+    assert len(set(texts) & set(protect.generated_captchas(100, seed, style).labels)) <= 1  # 19^5 texts: at random

@@ -3,17 +3,17 @@
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.data.captchas import Captchas, generated_captchas
 from captcha_lib.data.split import split_captchas
+from captcha_lib.recipe import recipe_for
 from studies import sweep as module
 from studies.sweep import suggest, sweep
 
-optuna = pytest.importorskip("optuna", reason="needs the extra 'sweep'")
+optuna = pytest.importorskip("optuna")
 TINY = Config(epochs=1, batch_size=8, warmup_epochs=1, channels=(4, 4, 8), hidden=16)
 CAPTCHAS = split_captchas(generated_captchas(24, seed=3), seed=0)
 
@@ -22,7 +22,7 @@ CAPTCHAS = split_captchas(generated_captchas(24, seed=3), seed=0)
 def tiny_networks(monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(
-        module, "suggest", lambda trial, epochs: replace(TINY, learning_rate=suggest(trial, epochs).learning_rate)
+        module, "suggest", lambda trial, config: replace(TINY, learning_rate=suggest(trial, config).learning_rate)
     )
 
 
@@ -39,9 +39,9 @@ def test_a_second_call_adds_to_the_same_study(storage, tmp_path):
 
 def test_test_images_are_set_aside(tmp_path):
     """Each fold's network is scored on what it did not learn; together they see all images but those of the test."""
-    spoilt = replace(CAPTCHAS, images=CAPTCHAS.images.clone())
-    rows = np.flatnonzero(CAPTCHAS.manifest["subset"] == "test")
-    spoilt.images[rows] = 0
+    pixels = CAPTCHAS.images[:, 0].numpy().copy()
+    pixels[(CAPTCHAS.manifest["subset"] == "test").to_numpy()] = 0
+    spoilt = Captchas(CAPTCHAS.source, CAPTCHAS.manifest, pixels)
     values = []
     for captchas in (CAPTCHAS, spoilt):
         storage = f"sqlite:///{tmp_path}/{len(values)}.db"
@@ -56,10 +56,28 @@ def test_suggestions_are_configurations_around_the_defaults():
         {"learning_rate": 2e-3, "schedule_peak": 0.2, "weight_decay": 0.01, "warmup_epochs": 3, "augment_strength": 1.0,
          "augment_ramp": 3, "dropout": 0.1, "ema_decay": 0.98}
     )  # fmt: skip
-    assert suggest(trial, epochs=5) == replace(Config(), epochs=5, learning_rate=2e-3)
+    assert suggest(trial, Config(epochs=5)) == replace(Config(), epochs=5, learning_rate=2e-3)
+
+
+def test_a_set_is_searched_around_its_own_recipe(monkeypatch, tmp_path):
+    """Other sets than the official ones start from weights that can read, without a warm-up."""
+    seen = []
+
+    def fit_nothing(train, val, config, start):
+        seen.append((config, start))
+        raise optuna.TrialPruned
+
+    monkeypatch.setattr(module, "suggest", suggest)
+    monkeypatch.setattr(module, "fit", fit_nothing)
+    for captchas in (CAPTCHAS, CAPTCHAS.replace(source="mine")):
+        sweep(captchas, f"sqlite:///{tmp_path}/{captchas.source}.db", trials=1, folds=2, report=str)
+    (config, start), (own_config, own_start) = seen
+    assert start is None and config.warmup_epochs >= 2
+    assert own_start is not None and own_config.warmup_epochs == 0
+    assert own_config.epochs == recipe_for(CAPTCHAS.replace(source="mine")).config.epochs
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r"pip install -e '.\[sweep\]'"):
+    with pytest.raises(InputError, match=r"optuna is not installed; pip install .*\[dev\]"):
         sweep(CAPTCHAS, f"sqlite:///{tmp_path}/sweep.db", trials=1)

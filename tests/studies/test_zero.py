@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import generated_captchas
+from captcha_lib.data.captchas import generated_captchas, in_memory
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
 from studies.fonts import free_fonts
-from captcha_lib.reading.torch_reader import Reader
+from captcha_lib.metrics import clustered_interval
+from captcha_lib.reading.torch_reader import TorchReader
 from studies import zero
 from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise, zero_figures
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 RECIPE = Recipe(pure=TINY, per_epoch=24, adapt=replace(TINY, epochs=1, warmup_epochs=0), sure=0.0, beside=8)
-STYLE = style_for("generated", (50, 200), KAPTCHA.characters)
 CAPTCHAS = generated_captchas(12, 3)
+STYLE = style_for(CAPTCHAS, KAPTCHA.characters)
 
 
 def read(out, captchas=CAPTCHAS, **others) -> pd.DataFrame:
@@ -38,12 +39,25 @@ def readings(out):
 def test_the_font_of_the_generated_captchas_is_left_out():
     assert STYLE.fonts == free_fonts()
     assert DEJAVU not in STYLE.fonts
-    assert DEJAVU in style_for("kaggle", (50, 200), "abc").fonts
+    assert DEJAVU in style_for(CAPTCHAS.replace(source="kaggle")).fonts
 
 
-def test_the_style_has_the_size_and_the_characters_of_the_pictures():
-    style = style_for("mine", (40, 160), "abc")
-    assert (style.height, style.width, style.characters) == (40, 160, "abc")
+def test_the_style_has_the_size_characters_and_lengths_of_the_pictures():
+    mine = in_memory(["ab", "cabc"], torch.zeros(2, 1, 40, 160, dtype=torch.uint8), "mine")
+    style = style_for(mine)
+    assert (style.height, style.width, style.characters, style.length) == (40, 160, "abc", (2, 4))
+    style = style_for(mine, "abcd", (3, 3))
+    assert (style.characters, style.length) == ("abcd", (3, 3))
+
+
+def test_the_official_pictures_have_kaptchas_frequencies():
+    kaggle = in_memory(["bcde2345678gfynmnpwx"], torch.zeros(1, 1, 50, 200, dtype=torch.uint8), "kaggle")
+    assert style_for(kaggle).characters == KAPTCHA.characters
+
+
+def test_texts_of_several_lengths_are_drawn_and_read():
+    reader = learn(replace(STYLE, length=(2, 4)), 0, RECIPE)
+    assert reader.length is None
 
 
 def test_every_kind_and_seed_reads_every_picture(readings):
@@ -55,12 +69,12 @@ def test_every_kind_and_seed_reads_every_picture(readings):
 
 def test_labels_have_no_part_in_the_training(out, readings, tmp_path):
     """All labels taken away: the same weights, bit for bit, and the same texts."""
-    nameless = replace(CAPTCHAS, manifest=CAPTCHAS.manifest.assign(label="", file="x.png", sha256=""), paths=[])
+    nameless = CAPTCHAS.replace(manifest=CAPTCHAS.manifest.assign(label="", file="x.png", sha256=""), paths=[])
     assert read(tmp_path, nameless)["text"].tolist() == readings["text"].tolist()
     weights = sorted(path.name for path in out.glob("*.pth"))
     assert weights == ["seed-0-adapted.pth", "seed-0-pure.pth", "seed-1-adapted.pth", "seed-1-pure.pth"]
     for name in weights:
-        ours, theirs = (Reader.load(folder / name).model.state_dict() for folder in (out, tmp_path))
+        ours, theirs = (TorchReader.load(folder / name).model.state_dict() for folder in (out, tmp_path))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
@@ -69,7 +83,7 @@ def test_training_gets_pictures_and_no_labels(monkeypatch, tmp_path):
     monkeypatch.setattr(zero, "run_jobs", lambda out, work, *rest: handed.extend(work.values()) or {})
     with pytest.raises(ValueError, match="No objects to concatenate"):
         read(tmp_path)
-    for function, arguments in handed:
+    for function, arguments, _ in handed:
         assert function.__module__ == "studies.zero"
         assert {type(argument) for argument in arguments} <= {torch.Tensor, type(STYLE), int, Recipe, type(tmp_path)}
 
@@ -80,7 +94,7 @@ def test_other_pictures_are_another_run(out, readings):
 
 
 def test_seeds_differ_and_repeat(out, readings):
-    first, second = (Reader.load(out / f"seed-{seed}-pure.pth").model.state_dict() for seed in (0, 1))
+    first, second = (TorchReader.load(out / f"seed-{seed}-pure.pth").model.state_dict() for seed in (0, 1))
     again = learn(STYLE, 0, RECIPE).model.state_dict()
     assert any(not torch.equal(first[key], second[key]) for key in first)
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -113,6 +127,7 @@ def test_figures_by_hand():
     assert pure["exact_mean"] == 0.75
     assert pure["exact_std"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
     assert pure["exact_by_seed_best_path"] == [1, 1]
+    assert (pure["exact_low"], pure["exact_high"]) == clustered_interval([[1, 0], [1, 1]])
     assert pure["train_seconds_median"] == 5
     assert figures["control"]["exact_mean"] == 0
     assert figures["control"]["exact_std"] is None

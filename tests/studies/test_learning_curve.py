@@ -1,16 +1,18 @@
+"""Exact match against the number of labels: what is trained on, and which results are kept."""
+
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import Config
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.recipe import config_for
 from captcha_lib.training import fit
-from studies import learning_curve as curve
-from studies.learning_curve import label_curve, summarise
+from studies import learning_curve
+from studies.learning_curve import label_curve, sizes_for, summarise
 
 TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)
 
@@ -18,22 +20,39 @@ TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels
 @pytest.fixture(scope="module")
 def captchas():
     drawn = generated_captchas(40, 1)
-    return replace(drawn, manifest=drawn.manifest.assign(subset=["train"] * 20 + ["val"] * 10 + ["test"] * 10))
+    return drawn.replace(manifest=drawn.manifest.assign(subset=["train"] * 20 + ["val"] * 10 + ["test"] * 10))
 
 
 @pytest.fixture(scope="module")
 def starts():
-    alphabet = Alphabet.of([KAPTCHA.characters])
-    return [
-        fit(Stream(16, seed=seed, workers=0), None, alphabet, replace(TINY, seed=seed), report=str)[0]
-        for seed in (0, 1)
-    ]
+    return [fit(Stream(16, seed=seed, workers=0), None, replace(TINY, seed=seed))[0] for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def table(captchas, starts, tmp_path_factory):
-    out = tmp_path_factory.mktemp("curve")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("curve")
+
+
+@pytest.fixture(scope="module")
+def table(captchas, starts, out):
     return label_curve(captchas, starts, KAPTCHA, out, (0, 4, 20, 400), TINY, TINY, jobs=1, report=str)
+
+
+@pytest.mark.parametrize(
+    ("images", "sizes"),
+    [
+        (802, (0, 10, 25, 50, 100, 200, 400, 802)),
+        (60, (0, 10, 25, 60)),
+        (3000, (0, 10, 25, 50, 100, 200, 400, 800, 1600, 3000)),
+    ],
+)
+def test_the_numbers_of_labels_end_with_all_of_them(images, sizes):
+    assert sizes_for(images) == sizes
+
+
+def test_results_after_other_starts_are_another_run(table, captchas, starts, out):
+    with pytest.raises(InputError, match=r"another run \(start"):
+        label_curve(captchas, starts[::-1], KAPTCHA, out, (0, 4, 20), TINY, TINY, jobs=1, report=str)
 
 
 def test_a_row_for_each_start_size_and_draw(table):
@@ -49,20 +68,40 @@ def test_an_untrained_network_reads_nothing(table):
     assert rows["seconds"].eq(0).all()
 
 
+def run_here(out, work, *others) -> dict:
+    return {name: job.function(*job.arguments) for name, job in work.items()}
+
+
+def test_another_set_is_learnt_by_its_recipe(monkeypatch, captchas, starts, tmp_path):
+    """Without hyperparameters of its own each number of labels has those of `config_for`."""
+    seen = {}
+
+    def fit_nothing(train, val, config, start=None):
+        if start is None:
+            seen[len(train)] = config
+        return starts[0], pd.DataFrame({"seconds": [1.0]})
+
+    monkeypatch.setattr(learning_curve, "fit", fit_nothing)
+    monkeypatch.setattr(learning_curve, "run_jobs", run_here)
+    label_curve(captchas, starts[:1], KAPTCHA, tmp_path, (4, 20), None, TINY)
+    assert seen == {4: config_for(4), 20: config_for(20)}
+
+
 def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
     """Labels come from the training images, smaller draws lie in larger ones, and the test is never trained on."""
     seen = {}
 
-    def fit_nothing(train, val, alphabet, config, report, start=None):
+    def fit_nothing(train, val, config, start=None):
         assert val is None
         if start is None:
             seen[config.seed, train.manifest["label"].nunique()] = set(train.labels)
         else:
-            generated = set(train.labels[-curve.PER_EPOCH :])
+            generated = set(train.labels[-learning_curve.PER_EPOCH :])
             assert not generated & set(captchas.labels)
         return starts[0], pd.DataFrame({"seconds": [1.0]})
 
-    monkeypatch.setattr(curve, "fit", fit_nothing)
+    monkeypatch.setattr(learning_curve, "fit", fit_nothing)
+    monkeypatch.setattr(learning_curve, "run_jobs", run_here)
     label_curve(captchas, starts, KAPTCHA, tmp_path, (4, 8, 20), TINY, TINY, jobs=1, report=str)
     training = set(captchas.subset("train").labels)
     for draw in (0, 1):
