@@ -78,7 +78,7 @@ test-browser: $(INSTALLED)
 # The documentation: the pages of docs/ and the notebooks as they are stored, as a static site.
 book: $(INSTALLED)
 	$(BIN)/python docs/tables.py --check
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs "$(OUT)/book"
+	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs "$(OUT)/book"
 	@echo "book: $(OUT)/book/index.html"
 
 # Which figures come from older code.

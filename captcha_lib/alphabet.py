@@ -54,7 +54,7 @@ class Alphabet:
 
     @property
     def num_classes(self) -> int:
-        """K: the characters and the blank."""
+        """K, the characters and the blank."""
         return len(self.characters) + 1
 
     def encode(self, text: str) -> np.ndarray:

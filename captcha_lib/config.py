@@ -2,7 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 WEIGHTS_DIR = _PACKAGE / "weights"  # package data: reference weights, weights to start from, official splits
@@ -89,6 +91,14 @@ def generated_dir() -> Path:
     from platformdirs import user_cache_path  # here, because reading does without
 
     return user_cache_path("captcha_lib", appauthor=False) / "generated"
+
+
+def optional_module(name: str) -> Any:
+    """Imports a module of an optional package; raises InputError if it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise missing_extra(name) from None
 
 
 def missing_extra(package: str) -> InputError:

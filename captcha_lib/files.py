@@ -7,7 +7,7 @@ run left there is replaced when the same thing is written again.
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,7 @@ _LOCK = ".lock"
 def sole_writer(folder: Path) -> Iterator[None]:
     """Creates a folder if there is none, and locks it until the block ends. Blocks of one process may be nested.
 
-    Raises:
-        InputError: another run writes there, or the folder is not writable.
+    Raises InputError if another run writes there, or the folder is not writable.
     """
     with _locked(folder, folder):
         yield
@@ -34,15 +33,15 @@ def sole_writer(folder: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which is renamed to it once the block has ended well.
 
-    Raises:
-        InputError: the place is not writable, or another run is writing it.
+    Raises InputError if the place is not writable, or another run is writing it.
     """
     folder = part_of(path)
     if folder.is_symlink():  # its target is not ours to empty
         raise InputError(f"{folder}: a link is in the place of a temporary folder; remove it")
     with _locked(folder, path):
         try:
-            _empty(folder)
+            for left in [left for left in folder.iterdir() if left.name != _LOCK]:  # of a killed run
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             part = folder / path.name
             yield part
             part.replace(path)
@@ -104,7 +103,6 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 @contextmanager
 def _locked(folder: Path, named: Path) -> Iterator[None]:
     """See `sole_writer`; errors name `named`. Without filelock (extra `train`) nobody is kept out."""
-    lock: Any = nullcontext()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -119,31 +117,18 @@ def _locked(folder: Path, named: Path) -> Iterator[None]:
 
 
 def _acquire(folder: Path) -> Any:
-    """The lock of a folder, held; its file is removed with it. Raises TimeoutError if another process holds it."""
+    """Locks a folder; leaving the context that is returned releases it. Raises TimeoutError if it is locked already."""
     try:
         from filelock import FileLock
     except ImportError:
         return nullcontext()
     lock = FileLock(folder.resolve() / _LOCK, timeout=0, thread_local=False, is_singleton=True)
     lock.acquire()
-    return _release(lock)
-
-
-@contextmanager
-def _release(lock: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if lock.lock_counter == 1:
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-def _empty(folder: Path) -> None:
-    """Removes what a killed run left in a temporary folder."""
-    for left in folder.iterdir():
-        if left.name != _LOCK:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    held = ExitStack()
+    held.callback(lock.release)
+    if lock.lock_counter == 1:  # the outermost block of this process
+        held.callback(Path(lock.lock_file).unlink, missing_ok=True)
+    return held
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -51,8 +51,8 @@ def clustered_interval(right: ArrayLike) -> tuple[float, float]:
     """
     of_image = np.asarray(right, dtype=float).mean(0)  # (N,), the images are the sampling units
     n, share = len(of_image), float(of_image.mean())
-    variance = float(of_image.var(ddof=1)) / n if n > 1 else 0.0
-    effective = share * (1 - share) / variance if variance else float(n)
+    variance = float(of_image.var()) / n
+    effective = min(share * (1 - share) / variance, np.size(right)) if variance else n
     return wilson_interval(share * effective, effective)
 
 

@@ -60,8 +60,7 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> R
         start: "general", "none", or a weights file; None takes "general" where there are not too many images, it knows
             most of the alphabet and the pictures have the height that it was trained on.
 
-    Raises:
-        InputError: no such weights, or they know no character of the alphabet.
+    Raises InputError if there are no such weights, or they know no character of the alphabet.
     """
     images = len(captchas.subset("train"))
     if start is None:
@@ -101,9 +100,11 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
     """What a training on these images will be, one row a fact: what, value, follows_from."""
     manifest, train, config = captchas.manifest, captchas.subset("train"), recipe.config
     characters = captchas.alphabet.characters
-    sizes = Counter(zip(manifest["width"], manifest["height"], strict=True)).most_common()
+    ((stored_width, stored_height), _), *others = Counter(
+        zip(manifest["width"], manifest["height"], strict=True)
+    ).most_common()
     height, width = captchas.size
-    lengths = manifest["label"].str.len()
+    shortest, longest = min(map(len, captchas.labels)), max(map(len, captchas.labels))
     needed = max(len(label) + count_doubles(label) for label in captchas.labels)
     seen = Counter(character for label in captchas.labels for character in set(label))
     rare = ", ".join(f"{named(c)} in {seen[c]}" for c in characters if seen[c] < RARE) or "none"
@@ -112,12 +113,16 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
     rows = [
         ("images", f"{len(captchas):,}", captchas.source),
         ("train / val / test", subsets, "--split, --seed"),
-        ("size in the files", _sizes(sizes), "the files"),
+        (
+            "size in the files",
+            f"{stored_width} x {stored_height} px" + (f", and {len(others)} more" if others else ""),
+            "the files",
+        ),
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(characters)}: {characters}", "the labels; --alphabet, --ignore-case"),
         ("rare characters", rare, f"in fewer than {RARE} images; add some"),
-        ("length", _lengths(lengths.min(), lengths.max()), "the labels"),
+        ("length", f"always {longest}" if shortest == longest else f"{shortest} to {longest} characters", "the labels"),
         ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
         ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),
         ("initial weights", recipe.start_from, "--start"),
@@ -135,12 +140,3 @@ def _suits(alphabet: Alphabet, height: int) -> bool:
     """Whether the general weights know most of an alphabet, and pictures of this height in px."""
     known = sum(character in CHARACTERS for character in alphabet.characters)
     return HEIGHTS[0] <= height <= HEIGHTS[1] and 2 * known > len(alphabet.characters)
-
-
-def _sizes(sizes: list[tuple[tuple[int, int], int]]) -> str:
-    (width, height), _ = sizes[0]
-    return f"{width} x {height} px" + (f", and {len(sizes) - 1} more" if len(sizes) > 1 else "")
-
-
-def _lengths(shortest: int, longest: int) -> str:
-    return f"always {longest}" if shortest == longest else f"{shortest} to {longest} characters"

@@ -63,5 +63,4 @@ def run(captchas: Captchas, recipe: Recipe, out: Path, session: Session = Sessio
             write_csv(out / "plan.csv", table)
             write_run(out, result, best_path, session.device)
     session.report("test: " + describe(result.score))
-    session.report(f"results in {out}")
     return result

@@ -154,7 +154,7 @@ def _fit(
     distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
-        row = {"epoch": epoch + 1, "phase": _phase(epoch, config)}
+        row = {"epoch": epoch + 1, "phase": "frames" if epoch < config.warmup_epochs else "ctc"}
         row |= _train_epoch(state, distributed, batches, config, epoch)
         _check_loss(row)
         if val is not None:
@@ -219,10 +219,6 @@ def _temperature(readings: list[Reading], labels: list[str]) -> float:
     return fit_temperature([reading.confidence for reading in readings], right)
 
 
-def _phase(epoch: int, config: Config) -> str:
-    return "frames" if epoch < config.warmup_epochs else "ctc"
-
-
 def _check_loss(row: dict) -> None:
     """Stops before such weights would be kept."""
     if not math.isfinite(row["train_ctc"]):
@@ -253,7 +249,7 @@ def _train_epoch(
     began, total, seen = time.perf_counter(), 0.0, 0
     for batch in timed:
         images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
-        total += _step(state, distributed, batch._replace(images=images), config, _phase(epoch, config) == "frames")
+        total += _step(state, distributed, batch._replace(images=images), config, epoch < config.warmup_epochs)
         seen += len(images)
     row = {"train_ctc": total / seen}
     if isinstance(batches, StreamBatches):

@@ -79,7 +79,7 @@ def way() -> str:
 
 def commands(build_parser: Callable[[], argparse.ArgumentParser]) -> str:
     """A table of a parser's commands, then the help of each."""
-    from captcha_lib.config import CHECKOUT
+    from captcha_lib.config import RUN_DIR
 
     (group,) = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     summaries = {choice.dest: choice.help or "" for choice in group._choices_actions}
@@ -87,7 +87,7 @@ def commands(build_parser: Callable[[], argparse.ArgumentParser]) -> str:
     for name, parser in group.choices.items():
         parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
         parts.append(f"({name})=\n### `{name}`\n\n```text\n{parser.format_help().rstrip()}\n```\n")
-    return "\n".join(parts).replace(f"{CHECKOUT}/", "")
+    return "\n".join(parts).replace(str(RUN_DIR), "output/run").replace(f"{ROOT}/", "")
 
 
 def commands_library() -> str:

@@ -31,7 +31,7 @@ def read_page(picture: str | None, weights: str | Path) -> tuple[str, str, list[
 
     Args:
         picture: the path of an image file; None where there is none.
-        weights: a file of weights.
+        weights: "kaggle", or a weights file.
 
     Returns:
         the text, the confidence in words, the alternatives as rows (text, probability), and the alignment.
@@ -47,18 +47,18 @@ def build_page(weights: str | Path, examples: list[str]):
     """The page, not yet served.
 
     Args:
-        weights: a file of weights, torch or ONNX.
+        weights: "kaggle", or a weights file, torch or ONNX.
         examples: paths of pictures to click at.
 
     Raises:
-        InputError: the extra "demo" is not installed, or weights that cannot be read.
+        InputError: the extra `demo` is not installed, or weights that cannot be used.
     """
     try:
         import gradio
     except ImportError:
         raise missing_extra("gradio") from None
     reader = cached_reader(weights)
-    matplotlib.use("agg")  # gradio draws in threads, where no window can be opened
+    matplotlib.use("agg")  # gradio draws in threads, where no window can open
 
     def answer(picture: str | None):
         try:
@@ -86,7 +86,7 @@ def serve(weights: str | Path, port: int, examples: Path | None = None) -> None:
     """Serves the page on this machine alone, until it is interrupted.
 
     Args:
-        weights: a file of weights.
+        weights: "kaggle", or a weights file.
         port: where.
         examples: a folder of pictures to click at; None draws some.
     """
@@ -115,7 +115,8 @@ def _draw_alignment(picture: str, text: str, weights: str | Path) -> Figure | No
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Serve a page on this machine that reads uploaded images.")
+    description = "Serve a page on this machine that reads uploaded images."
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--weights", default="kaggle", help="kaggle, or a weights file, torch or .onnx (%(default)s)")
     parser.add_argument("--examples", type=Path, help="a folder of images to click at (some are drawn)")
     parser.add_argument("--port", type=int, default=7860, help="(%(default)s)")

@@ -1,7 +1,6 @@
 """Reads captchas without torch and without captcha_lib: python read_onnx.py captcha.onnx image.png ...
 
-Needs onnxruntime, numpy and pillow. The .onnx file is what `captcha-lib export` writes;
-the package holds one, captcha_lib/weights/kaggle.onnx.
+Needs onnxruntime, numpy and pillow. `captcha-lib export` writes the .onnx file; captcha_lib/weights/ holds one.
 """
 
 import sys

@@ -101,9 +101,9 @@ def crossvalidate(
         InputError: too few images, a folder that belongs to another run, or one that another run writes in.
     """
     fold_of = _draw_all(captchas, folds, seeds)
-    images = captchas.replace(paths=[])  # a file in a zip cannot be sent to a process
     extra = generated_captchas(helpers, HELP_SEED) if helpers else None
-    both = images if extra is None else concatenate(images, extra)
+    both = captchas if extra is None else concatenate(captchas, extra)
+    both = both.replace(paths=[])  # a file in a zip cannot be sent to a process
     identity = _identity(captchas, extra, recipe, folds) | {"alphabet": both.alphabet.characters}
     with sole_writer(out):
         work = [

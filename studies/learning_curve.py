@@ -106,7 +106,7 @@ def _on_top(taught: Captchas, test: Captchas, reader: TorchReader, style: Style,
     if not len(taught):
         return _scored(reader, test, 0, "generated", config)
     beside = generated_captchas(PER_EPOCH, _BESIDE_SEEDS + config.seed, style)
-    both = concatenate(taught.repeated(PER_EPOCH), beside).replace(alphabet=reader.alphabet)
+    both = concatenate(taught.repeated(PER_EPOCH), beside).replace(alphabet=reader.alphabet, paths=[])
     reader, history = fit(both, None, config, start=reader)
     return _scored(reader, test, len(taught), "generated", config, history)
 

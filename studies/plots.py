@@ -108,7 +108,7 @@ def plot_protection(table: pd.DataFrame, named: int = 10) -> Figure:
 
     Args:
         table: of `protect.with_losses`.
-        named: the number of settings to name: those that cost the reader most beyond what they cost OCR, if they stand apart.
+        named: settings to name: those that cost the reader most beyond what they cost OCR, if they stand apart.
     """
     sizes = sorted(table["labels"].unique())
     figure, axes = plt.subplots(1, len(sizes), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained", sharey=True)

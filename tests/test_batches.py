@@ -3,6 +3,7 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
@@ -87,7 +88,7 @@ def test_processes_draw_different_captchas_in_equally_many_steps(world):
         steps.append(len(batches))
     assert len(set(pictures)) == len(pictures) >= 1500
     assert len(set(steps)) == 1
-    assert len(pictures) / world / steps[0] == -(-16 // world), "the batches of all processes together are as large as one's"
+    assert len(pictures) / world / steps[0] == -(-16 // world), "all batches together are as large as one's"
 
 
 @pytest.mark.parametrize("n", [20, 17, 33])
@@ -175,3 +176,18 @@ def test_training_goes_on_from_a_reader():
 def test_what_a_process_draws_next_is_ready_while_it_trains():
     batches = open_batches(replace(HERE, per_epoch=1000, workers=1), ALPHABET, Config()).epoch(0, None)
     assert len(list(islice(batches, 3))) == 3
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_change_neither_the_blocks_nor_their_order(workers):
+    """Fault 7: each of two workers gave the whole stream, and every image came twice."""
+    blocks = StreamBlocks(Stream(600), batch_size=16)  # three blocks an epoch, the last one smaller
+    alone, together = (
+        list(islice(DataLoader(blocks, batch_size=None, num_workers=count), 7)) for count in (0, workers)
+    )
+    assert [len(block.images) for block in alone] == [256, 256, 96, 256, 256, 96, 256]
+    for one, two in zip(alone, together, strict=True):
+        assert torch.equal(one.images, two.images)
+        assert torch.equal(one.ids, two.ids)
+    assert len({image.numpy().tobytes() for block in together for image in block.images}) == 1472

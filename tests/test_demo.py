@@ -1,19 +1,23 @@
 """The page of `make demo`: what it shows, and the page itself in a real browser."""
 
+import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from captcha_lib.config import WEIGHTS_DIR, InputError
+from captcha_lib.config import CHECKOUT, InputError
 from captcha_lib.generator.draw import generate_captchas
-from examples import demo
-from examples.demo import build_page, read_page
 
-WEIGHTS = WEIGHTS_DIR / "kaggle.pth"
+WEIGHTS = "kaggle"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+spec = importlib.util.spec_from_file_location("demo", CHECKOUT / "examples" / "demo.py")
+demo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(demo)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def pictures(tmp_path_factory) -> list[Path]:
 
 
 def test_a_picture_is_read(pictures):
-    text, confidence, others, figure = read_page(str(pictures[0]), WEIGHTS)
+    text, confidence, others, figure = demo.read_page(str(pictures[0]), WEIGHTS)
     assert text == pictures[0].stem
     assert confidence.endswith("%")
     assert 1 <= len(others) <= 3
@@ -35,25 +39,29 @@ def test_a_picture_is_read(pictures):
 
 
 def test_no_picture_shows_nothing():
-    assert read_page(None, WEIGHTS) == ("", "", [], None)
+    assert demo.read_page(None, WEIGHTS) == ("", "", [], None)
 
 
-def test_weights_that_are_not_there(tmp_path):
+@pytest.mark.parametrize("name", ["weight.pth", "captcha.onnx"])
+def test_weights_that_are_not_there(name, tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError, match="no such file"):
-        build_page(tmp_path / "weight.pth", [])
+        demo.build_page(tmp_path / name, [])
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--weights", str(tmp_path / name)])
+    assert demo.main() == 2
+    assert capsys.readouterr().err.startswith(f"error: weights {tmp_path / name}: no such file")
 
 
 def test_examples_are_drawn(tmp_path):
     paths = demo._draw_examples(tmp_path)
     assert len(paths) == demo.EXAMPLES
-    assert read_page(str(paths[0]), WEIGHTS)[0] == paths[0].stem
+    assert demo.read_page(str(paths[0]), WEIGHTS)[0] == paths[0].stem
 
 
 @pytest.fixture(scope="module")
 def browser():
     if BROWSER is None:
         pytest.skip("no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api", reason="the extra 'browser' is not installed")
+    api = pytest.importorskip("playwright.sync_api", reason="the extra 'dev' is not installed")
     with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
         yield chromium
@@ -62,7 +70,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def address(pictures, browser):
-    page = build_page(WEIGHTS, [str(pictures[0])])
+    page = demo.build_page(WEIGHTS, [str(pictures[0])])
     _, address, _ = page.launch(
         prevent_thread_lock=True, quiet=True, show_error=True, allowed_paths=[str(pictures[0].parent)]
     )

@@ -37,7 +37,10 @@ def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess:
 
 def test_a_copy_holds_what_the_cells_print(tmp_path):
     source = write(
-        tmp_path / "a.ipynb", "from pathlib import Path", "print(1, flush=True)\nprint(2)", "Path.cwd().name"
+        tmp_path / "a.ipynb",
+        "import studies\nfrom pathlib import Path",
+        "print(1, flush=True)\nprint(2)",
+        "Path.cwd().name",
     )
     before = source.read_bytes()
     done = run("--out", tmp_path / "out", source)
@@ -161,7 +164,7 @@ def nbval(tmp_path, monkeypatch):
 
 
 def test_nbval_does_not_wait_for_a_dead_kernel(nbval, tmp_path):
-    output = nbval(write(tmp_path / "a.ipynb", "x = 1", KILL, "x = 2"))
+    output = nbval(write(tmp_path / "a.ipynb", "import studies", KILL, "x = 2"))
     assert "\nCell 1: the kernel died, perhaps out of memory; free some and run it again\n" in output
     assert "1 failed, 1 passed, 1 skipped" in output
     assert "Traceback" not in output

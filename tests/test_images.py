@@ -1,6 +1,8 @@
 """Image files to pixels. What each kind of file is decoded to stands in test_data.py, beside the manifest."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -113,3 +115,10 @@ def test_the_size_that_pictures_are_read_at(size, longest, read_at):
 def test_pictures_that_nobody_could_read(size, longest, says):
     with pytest.raises(InputError, match=says):
         images.reading_size(size, longest)
+
+
+def test_an_import_changes_no_warnings():
+    """Fault 13: Pillow's warnings were silenced for everybody who imported this module."""
+    code = "import warnings, numpy, PIL.Image; before = list(warnings.filters); import captcha_lib.data.images; "
+    code += "assert warnings.filters == before"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,6 +15,7 @@ from captcha_lib.metrics import (
     by_position,
     calibration,
     character_pairs,
+    clustered_interval,
     describe,
     fit_temperature,
     predictions_table,
@@ -125,6 +126,43 @@ def test_wilson_of_the_kaggle_test_set():
 def test_wilson_interval_has_its_closed_form(n, data):
     successes = data.draw(st.integers(0, n))
     assert wilson_interval(successes, n) == pytest.approx(wilson(successes, n), abs=1e-9)
+
+
+def width(interval: tuple[float, float]) -> float:
+    return interval[1] - interval[0]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+@many
+def test_the_clustered_interval_of_one_seed_is_wilsons(right):
+    """Fault 12: readings of the same images by several seeds were pooled as if they were independent."""
+    assert clustered_interval([right]) == pytest.approx(wilson_interval(sum(right), len(right)))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(2, 5))
+@many
+def test_seeds_that_agree_tell_no_more_than_one(right, seeds):
+    assert clustered_interval([right] * seeds) == pytest.approx(wilson_interval(sum(right), len(right)))
+    assert width(clustered_interval([right] * seeds)) > width(wilson_interval(seeds * sum(right), seeds * len(right)))
+
+
+def test_seeds_that_are_independent_tell_more_than_one():
+    right = np.random.default_rng(0).random((4, 2000)) < 0.9
+    together, alone = clustered_interval(right), clustered_interval(right[:1])
+    assert width(together) == pytest.approx(width(alone) / 2, rel=0.1)
+    assert width(together) == pytest.approx(width(wilson_interval(right.sum(), right.size)), rel=0.1)
+
+
+@given(st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1)))
+@many
+def test_the_clustered_interval_is_between_one_seeds_and_the_pooled_one(of_images):
+    right = np.array(of_images).T  # (S, N)
+    low, high = clustered_interval(right)
+    share, n = right.mean(), right.shape[1]
+    pooled, alone = (wilson_interval(share * count, count) for count in (right.size, n))
+    assert alone[0] - 1e-12 <= low <= pooled[0] + 1e-12
+    assert pooled[1] - 1e-12 <= high <= alone[1] + 1e-12 <= 1 + 1e-12
+    assert low <= share <= high
 
 
 def test_describe_is_one_line():

@@ -53,6 +53,13 @@ class TestNotebook:
             "a warning is stored"
         )
 
+    def test_names_no_folder_of_this_machine(self, path):
+        assert str(ROOT) not in path.read_text(encoding="utf-8")
+
+    def test_the_first_five_need_the_library_alone(self, path):
+        imports = [line for cell in code_cells(path) for line in cell.source.splitlines() if "import " in line]
+        assert int(path.stem[:2]) > 5 or not [line for line in imports if "studies" in line]
+
     def test_metadata(self, path):
         notebook = read(path)
         assert notebook.metadata.kernelspec.name == "python3"

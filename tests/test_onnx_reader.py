@@ -15,6 +15,7 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
 from captcha_lib.decode import decode_greedy
 from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.metrics import count_exact
 from captcha_lib.model import CRNN
 from captcha_lib.reading.base import Reader
 from captcha_lib.reading.export import export_onnx
@@ -54,7 +55,9 @@ def test_the_two_files_of_the_package_are_one_network(drawn64):
     assert np.abs(ours - theirs).max() < 1e-4
     for name in ("alphabet", "image_size", "length", "temperature", "temperature_any"):
         assert getattr(onnxs, name) == getattr(torchs, name), name
-    assert [reading.text for reading in onnxs.read(drawn64[1].numpy())] == drawn64[0]
+    texts = [reading.text for reading in onnxs.read(drawn64[1].numpy())]
+    assert texts == [reading.text for reading in torchs.read(drawn64[1])]
+    assert count_exact(texts, drawn64[0]) >= 62
 
 
 @pytest.mark.parametrize(("batch", "width"), [(1, 200), (5, 160), (1, 240)])

@@ -231,6 +231,35 @@ def test_then_the_official_split(folder, official):
     assert subset_of(split_captchas(load_data(str(folder)))) == drawn_split(load_data(str(folder)), 5)
 
 
+def test_the_official_images_are_known_under_any_names(own_folder, official):
+    """Fault 9: what files were called decided which split they got, and how they were trained on."""
+    labels = {}
+    for i, path in enumerate(sorted(own_folder.iterdir())):
+        labels[f"{i}.png"] = path.stem
+        path.rename(own_folder / f"{i}.png")
+    rows = "".join(f"{file},{label}\n" for file, label in labels.items())
+    (own_folder / "labels.csv").write_text("file,label\n" + rows)
+    captchas = split_captchas(load_data(str(own_folder)))
+    assert split.is_official(captchas)
+    in_order = [subset_of(captchas)[f"{i}.png"] for i in range(24)]
+    assert in_order == draw_split(24, 5)
+    assert "the official one, ours" in captchas.notes[-1]
+
+
+def test_other_images_are_not_official_whatever_they_are_called(own_folder, official):
+    for path in own_folder.iterdir():
+        path.write_bytes(path.read_bytes() + b" ")
+    captchas = split_captchas(load_data(str(own_folder)))
+    assert not split.is_official(captchas)
+    assert "drawn with seed 0" in captchas.notes[-1]
+    refused(load_data(str(own_folder)), "official", "no official split")
+
+
+def test_other_labels_are_not_official_either(own_folder, official):
+    min(own_folder.iterdir()).rename(own_folder / "bbbbb.png")
+    assert not split.is_official(load_data(str(own_folder)))
+
+
 def test_then_the_draw_of_seed_0(folder):
     captchas = split_captchas(load_data(str(folder)))
     assert subset_of(captchas) == drawn_split(load_data(str(folder)), 0)

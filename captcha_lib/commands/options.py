@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,8 +26,6 @@ def add_command(
     """Adds a command to the parser of all commands; its options must not be abbreviated.
 
     Args:
-        commands: of that parser.
-        name, command: what is typed, and the function that does it.
         summary: a sentence for the help, without its full stop.
         interrupted: what to do after an interruption.
     """
@@ -85,13 +84,10 @@ def size(text: str) -> tuple[int, int]:
 
 def fraction(text: str) -> float:
     """An option's value that is a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
 
 
 def prepare_machine(options: argparse.Namespace) -> str:

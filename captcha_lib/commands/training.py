@@ -63,7 +63,7 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     from captcha_lib.metrics import describe, predictions_table, score
-    from captcha_lib.reading.read import weights_path
+    from captcha_lib.reading.base import weights_path
 
     weights = weights_path(options.weights)
     reader = load_reader(options)
@@ -84,8 +84,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def load_reader(options: argparse.Namespace) -> Any:
     """The reader of --weights, on the machine that the options name."""
-    from captcha_lib.reading.base import Reader
-    from captcha_lib.reading.read import weights_path
+    from captcha_lib.reading.base import Reader, weights_path
 
     path = weights_path(options.weights)
     device = "cpu" if path.suffix == ".onnx" else prepare_machine(options)
@@ -110,6 +109,7 @@ def _train(options: argparse.Namespace, device: str) -> None:
         recipe = _streamed(options, captchas, recipe)
         captchas = captchas.replace(notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
     run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))
+    report(f"results in {options.out}")
 
 
 def _streamed(options: argparse.Namespace, captchas: "Captchas", recipe: "Recipe") -> "Recipe":

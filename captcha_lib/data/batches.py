@@ -41,7 +41,7 @@ class Rank(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """Captchas that are drawn while they are trained on, none twice, none kept.
+    """Captchas that are drawn while they are trained on, none twice, none kept. Raises InputError if no text is left.
 
     Attributes:
         per_epoch: how many an epoch holds, all processes together.
@@ -50,9 +50,6 @@ class Stream:
         without: texts that are never drawn, such as those of the test.
         workers: processes that draw beside each training process; 0 draws in the training process itself.
         scrambled: gives each picture another one's text: a control, from which nothing can be learnt.
-
-    Raises:
-        InputError: no text is left to draw.
     """
 
     per_epoch: int
@@ -134,7 +131,8 @@ class StreamBatches:
             workers, own = self.stream.workers, torch.Generator()
             blocks = DataLoader(drawn, batch_size=None, num_workers=workers, generator=own, prefetch_factor=ahead)
             # whole blocks, split here: handing a tensor from process to process costs half a millisecond
-            self._batches = (batch for block in blocks for batch in _split(block, self.batch_size))
+            parts = ([part.split(self.batch_size) for part in block] for block in blocks)
+            self._batches = (Batch(*batch) for part in parts for batch in zip(*part, strict=True))
         return islice(self._batches, self.steps)
 
 
@@ -172,10 +170,6 @@ class StreamBlocks(IterableDataset):
             turn += every
 
 
-def _split(block: Batch, batch_size: int) -> Iterator[Batch]:
-    return map(Batch, *(part.split(batch_size) for part in block))
-
-
 def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str], torch.Tensor]:
     """Draws `n` captchas of a stream, always the same ones for an epoch and a block: texts, (n, 1, H, W) uint8."""
     rng = np.random.default_rng([stream.seed, epoch, block])
@@ -192,6 +186,5 @@ def open_batches(
     source: Captchas | Stream, alphabet: Alphabet, config: Config, rank: Rank = Rank()
 ) -> MemoryBatches | StreamBatches:
     """The batches of a data set or a stream; the batch size of `config` is that of all processes together."""
-    if isinstance(source, Stream):
-        return StreamBatches(source, alphabet, config, rank)
-    return MemoryBatches(source, alphabet, config, rank)
+    batches = StreamBatches if isinstance(source, Stream) else MemoryBatches
+    return batches(source, alphabet, config, rank)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ class Captchas(VisionDataset):
         transform: Callable[[torch.Tensor], Any] | None = None,
         target_transform: Callable[[str], Any] | None = None,
     ) -> None:
-        """`pixels` is (N, H, W) uint8, 0 is black, in the manifest's order; the transforms are torchvision's."""
+        """`pixels`: (N, H, W) uint8, 0 is black, in the manifest's order."""
         super().__init__(source, transform=transform, target_transform=target_transform)
         self.source, self.manifest, self.paths, self.notes = source, manifest, list(paths), list(notes)
         self.alphabet = alphabet or Alphabet.of(self.labels)
@@ -142,11 +142,7 @@ def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:
 
 
 def concatenate(one: Captchas, two: Captchas) -> Captchas:
-    """The images of both, in this order, with the characters of both.
-
-    Raises:
-        InputError: they have different sizes.
-    """
+    """The images of both, in this order, with the characters of both; raises InputError if their sizes differ."""
     if one.size != two.size:
         (h1, w1), (h2, w2) = one.size, two.size
         said = f"{one.source} of {w1} x {h1} px and {two.source} of {w2} x {h2} px"
@@ -158,11 +154,7 @@ def concatenate(one: Captchas, two: Captchas) -> Captchas:
 
 
 def stack_images(pictures: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
-    """Puts pictures into one array, those of another size resized.
-
-    Args:
-        pictures: N arrays (H, W) uint8.
-        size: (H, W) in px.
+    """Puts N pictures (H, W) uint8 into one array, those of another size than (H, W) px resized.
 
     Returns:
         (N, H, W) uint8, and sentences that say what was resized, if anything.

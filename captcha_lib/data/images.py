@@ -63,8 +63,7 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
         name: what an error calls it.
         root: the folder that a link must not lead out of; without it links are followed anywhere.
 
-    Raises:
-        InputError: it cannot be read, is too large for a captcha, or a link that leads elsewhere.
+    Raises InputError if it cannot be read, is too large for a captcha, or a link that leads elsewhere.
     """
     try:
         size = MAX_BYTES if isinstance(path, zipfile.Path) else _checked_size(path, name, root)
@@ -125,11 +124,7 @@ def reading_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
         size: (H, W) of the pictures in px.
         longest: characters of the longest text.
 
-    Returns:
-        (H, W) in px.
-
-    Raises:
-        InputError: the pictures are too small to be read, or too narrow for the text.
+    Raises InputError if the pictures are too small to be read, or too narrow for the text.
     """
     height, width = size
     if min(size) < MIN_SIDE:
@@ -144,21 +139,14 @@ def reading_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def fit_images(pictures: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Puts N pictures (H, W) uint8 into one array, those of another size resized: (N, 1, H, W) uint8.
-
-    Args:
-        pictures: grey pictures.
-        size: (H, W) in px.
-    """
+    """Puts N grey pictures into one array, those of another size than (H, W) px resized: (N, 1, H, W) uint8."""
     if not pictures:
         return np.zeros((0, 1, *size), np.uint8)
     return np.stack([p if p.shape == size else _resized(p, size) for p in pictures])[:, None]
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(
-        Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR)
-    )  # smooths where it shrinks
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _is_linked_folder(path: AnyPath) -> bool:
@@ -204,7 +192,7 @@ def _too_large(name: str) -> InputError:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data ask for; as it is where these are damaged, since the pixels need not be."""
+    """Applies the EXIF orientation; where the EXIF data are damaged, the pixels need not be."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # its parser raises many kinds

@@ -40,9 +40,7 @@ class LabelRule:
         try:
             groups = re.compile(self.source).groups
         except re.error as error:
-            raise InputError(
-                f"--labels-from {self.source!r}: not a regular expression ({error}); {advice}"
-            ) from None
+            raise InputError(f"--labels-from {self.source!r}: not a regular expression ({error}); {advice}") from None
         if groups != 1:
             raise InputError(f"--labels-from {self.source!r}: the pattern has {groups} groups and needs one; {advice}")
 
@@ -56,11 +54,7 @@ class LabelRule:
         return cls(source, ignore_case)
 
     def read(self, root: AnyPath, files: list[AnyPath]) -> list[str]:
-        """The label of each file under `root`.
-
-        Raises:
-            InputError: a labels.csv that is no table of these files, or a name that the rule finds no label in.
-        """
+        """The label of each file under `root`; raises InputError where there is none, or labels.csv does not fit."""
         tables: dict[str, dict[str, str] | None] = {}
         labels = [self._label_of(path, relative_name(path, root), tables) for path in files]
         labels = [unicodedata.normalize("NFC", label) for label in labels]  # a Mac stores й as two characters

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import InputError, data_choice, generated_dir, missing_extra
+from captcha_lib.config import InputError, data_choice, generated_dir, optional_module
 from captcha_lib.data.captchas import SUBSETS, Captchas, stack_images, usual_size
 from captcha_lib.data.images import (
     SUFFIXES_IN_WORDS,
@@ -86,7 +86,7 @@ def _read_files(
                 "sha256": hashlib.sha256(raw).hexdigest(),
                 "width": picture.shape[1],
                 "height": picture.shape[0],
-                "subset": _subset_folder(name),
+                "subset": next((folder for folder in name.split("/")[:-1] if folder in SUBSETS), ""),
             }
         )
     return pd.DataFrame(rows), pictures
@@ -95,8 +95,7 @@ def _read_files(
 def locate(choice: str) -> AnyPath:
     """The folder or zip that a choice of data names; the generated captchas are drawn, those of Kaggle downloaded.
 
-    Raises:
-        InputError: there is none, or the download failed.
+    Raises InputError if there is none, or the download failed.
     """
     if choice == "generated":
         folder = generated_dir()
@@ -119,11 +118,7 @@ def locate(choice: str) -> AnyPath:
 
 
 def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None:
-    """Writes images (N, 1, H, W) uint8 as `folder/<text>.png`, all of them or none.
-
-    Raises:
-        InputError: the folder holds something already, or cannot be written.
-    """
+    """Writes images (N, 1, H, W) uint8 as `folder/<text>.png`, all of them or none, into a new folder."""
     with new_folder(folder) as part:
         for text, image in zip(progress(texts), images, strict=True):
             Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
@@ -143,10 +138,7 @@ def _open_zip(path: Path, choice: str) -> zipfile.Path:
 
 
 def _download_kaggle() -> Path:
-    try:
-        import kagglehub  # here, because only this choice needs it
-    except ImportError:
-        raise missing_extra("kagglehub") from None
+    kagglehub = optional_module("kagglehub")
     try:
         return Path(kagglehub.dataset_download(KAGGLE_HANDLE))
     except Exception as error:  # kagglehub lets many kinds through: requests', urllib3's, its own
@@ -161,11 +153,6 @@ def _size_for(pictures: list[np.ndarray], manifest: pd.DataFrame) -> tuple[int, 
         return reading_size(usual_size(pictures), len(longest["label"]))
     except InputError as error:
         raise InputError(f"{longest['file']}: {error}") from None
-
-
-def _subset_folder(file: str) -> str:
-    """The subset that a train/ val/ test/ layout puts the file in, or ""."""
-    return next((folder for folder in file.split("/")[:-1] if folder in SUBSETS), "")
 
 
 def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:

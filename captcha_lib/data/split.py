@@ -65,11 +65,7 @@ def is_official(captchas: Captchas) -> bool:
 
 
 def draw_split(n: int, seed: int) -> list[str]:
-    """Draws 75 / 12.5 / 12.5 % of n images in their manifest's order; 802 / 134 / 134 of 1,070.
-
-    Raises:
-        InputError: fewer than three images.
-    """
+    """Draws 75 / 12.5 / 12.5 % of n images in their manifest's order, 802 / 134 / 134 of 1,070; n is at least 3."""
     if n < 3:
         raise InputError(f"{n} images cannot be split in three; give at least 3, better some hundreds")
     val, test = max(1, round(n * VAL_SHARE)), max(1, round(n * TEST_SHARE))
@@ -96,11 +92,7 @@ def read_split(csv: Path) -> pd.DataFrame:
 
 
 def apply_split(manifest: pd.DataFrame, table: pd.DataFrame, name: str) -> pd.Series:
-    """The subset of every image of the manifest, by file name; labels and checksums have to agree.
-
-    Raises:
-        InputError: an image that the split does not know, knows by another label, or that has changed since.
-    """
+    """The subset of every image of the manifest, by file name; labels and checksums have to agree, or it raises."""
     known = manifest[["file", "label", "sha256"]].merge(table, on="file", how="left", suffixes=("", "_split"))
     strange = known[known["subset"].isna() | (known["label"] != known["label_split"])]
     if len(strange):
@@ -118,30 +110,23 @@ def write_split(manifest: pd.DataFrame, csv: Path) -> None:
 
 
 def write_layout(captchas: Captchas, folder: Path) -> None:
-    """Copies the images into folder/train, folder/val and folder/test, each with a labels.csv; all of them or none.
-
-    Raises:
-        InputError: the folder holds something already, cannot be written, or two images would get one name.
-    """
-    files = captchas.manifest["file"]
-    twice = files[captchas.manifest.assign(file=files.map(_flat)).duplicated(["subset", "file"])]
+    """Copies the images into folder/train, folder/val and folder/test, each with a labels.csv; all of them or none."""
+    flat = captchas.manifest["file"].str.replace("/", "_")  # names in a folder without folders
+    manifest = captchas.manifest.assign(file=flat)
+    twice = flat[manifest.duplicated(["subset", "file"])]
     if len(twice):
-        raise InputError(f"{twice.iloc[0]}: another file would get the name {_flat(twice.iloc[0])!r}, too; rename one")
+        raise InputError(f"{twice.iloc[0]}: two files would get this name; rename one")
     with new_folder(folder) as part:
         for name in SUBSETS:
-            _write_subset(captchas.subset(name), part / name)
-
-
-def _flat(file: str) -> str:
-    """A file's name in a folder without folders."""
-    return file.replace("/", "_")
+            _write_subset(captchas.replace(manifest=manifest).subset(name), part / name)
 
 
 def _write_subset(captchas: Captchas, folder: Path) -> None:
     folder.mkdir()
-    table = captchas.manifest[["file", "label"]].assign(file=captchas.manifest["file"].map(_flat))
-    table.to_csv(folder / "labels.csv", index=False)
-    for path, file, sha256 in zip(captchas.paths, table["file"], captchas.manifest["sha256"], strict=True):
+    captchas.manifest[["file", "label"]].to_csv(folder / "labels.csv", index=False)
+    for path, file, sha256 in zip(
+        captchas.paths, *(captchas.manifest[name] for name in ("file", "sha256")), strict=True
+    ):
         raw = read_bytes(path, file)
         if hashlib.sha256(raw).hexdigest() != sha256:
             raise InputError(f"{file}: it has changed since it was read; start again")

@@ -42,12 +42,10 @@ class Reader(ABC):
         """The reader of a weights file: .onnx is read by ONNX Runtime, all else by torch.
 
         Args:
-            path: the file.
             device: for torch, such as "cpu" or "cuda".
             threads: for ONNX Runtime.
 
-        Raises:
-            InputError: no such file, or no weights of this project.
+        Raises InputError if there is no such file, or it holds no weights of this project.
         """
         if Path(path).suffix == ".onnx":
             from captcha_lib.reading.onnx_reader import OnnxReader
@@ -62,7 +60,7 @@ class Reader(ABC):
         """The reader of weights that come with the package; raises InputError for a name that is not known."""
         if name not in PRETRAINED:
             raise InputError(f"weights {name!r}: not one of {', '.join(PRETRAINED)}; give one of these, or load a file")
-        return Reader.load(WEIGHTS_DIR / PRETRAINED[name], threads=threads)
+        return Reader.load(weights_path(name), threads=threads)
 
     @abstractmethod
     def logits(self, images: Any, batch_size: int = 64) -> Any:
@@ -105,6 +103,11 @@ class Reader(ABC):
         if allowed is not None:
             logits = restrict(logits, self.alphabet, allowed)
         return logits, (self.length or 0) if length is None else length
+
+
+def weights_path(weights: str | Path) -> Path:
+    """The file of weights that are given by the name of pretrained ones or by their path."""
+    return WEIGHTS_DIR / PRETRAINED[str(weights)] if str(weights) in PRETRAINED else Path(weights)
 
 
 def is_sound(alphabet: object, image_size: object, length: object, temperatures: tuple[object, object]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from captcha_lib.config import missing_extra
+from captcha_lib.config import optional_module
 from captcha_lib.files import replacing
 from captcha_lib.reading.torch_reader import TorchReader
 
@@ -17,14 +17,8 @@ def export_onnx(reader: TorchReader, path: Path) -> None:
     The alphabet, the image size, the length and the temperatures are in the file's metadata. The weights are stored in
     single precision: BatchNorm is folded into them, and rounding the products once more would move logits by 1e-2. The
     older exporter is taken, since the newer one (dynamo=True) cannot leave the width of an LSTM's input free.
-
-    Raises:
-        InputError: the extra `export` is not installed, or the place is not writable.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise missing_extra("onnx") from None
+    onnx = optional_module("onnx")
     height, width = reader.image_size
     with replacing(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about other batch sizes, which a test reads, and about the exporter's age

@@ -26,11 +26,7 @@ class OnnxReader(Reader):
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "OnnxReader":
-        """Reads an ONNX file with its metadata; it runs on the CPU.
-
-        Raises:
-            InputError: no such file, no ONNX file, or one that this project did not write.
-        """
+        """Reads an ONNX file with its metadata; raises InputError for one that this project did not write."""
         if not Path(path).is_file():
             raise InputError(f"weights {path}: no such file; export some, or give another --weights")
         try:

@@ -31,11 +31,7 @@ class ImageFile:
 
 
 def image_files(paths: Iterable[Path]) -> list[ImageFile]:
-    """The files among the paths, and the image files in the folders among them.
-
-    Raises:
-        InputError: a path that does not exist, or a folder without images.
-    """
+    """The files among the paths, and the image files in the folders among them; raises InputError if there are none."""
     return [file for path in paths for file in _image_files(path)]
 
 
@@ -44,10 +40,7 @@ def read_files(
 ) -> Iterator[dict]:
     """Reads files: one row each with file, text, confidence, resized and, of a file that cannot be read, error.
 
-    Args:
-        files: which.
-        reader: of any kind.
-        length, allowed: see `Reader.decode`.
+    For length and allowed see `Reader.decode`.
     """
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
         yield from _read_batch(batch, reader, length, allowed)

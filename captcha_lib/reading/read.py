@@ -9,10 +9,10 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-from captcha_lib.config import WEIGHTS_DIR, InputError
+from captcha_lib.config import InputError
 from captcha_lib.data.images import decode_image, fit_images, grey, read_bytes
 from captcha_lib.decode import Reading
-from captcha_lib.reading.base import PRETRAINED, Reader
+from captcha_lib.reading.base import Reader, weights_path
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 _BATCH = 64
@@ -79,11 +79,7 @@ def read(
 
 
 def to_grey(picture: Picture, name: str) -> np.ndarray:
-    """Turns a picture in any form into grey pixels (H, W) uint8.
-
-    Raises:
-        InputError: it has none of these forms, or is no image.
-    """
+    """Turns a picture in any form into grey pixels (H, W) uint8; raises InputError for anything else."""
     if isinstance(picture, str | Path):
         return decode_image(read_bytes(Path(picture), str(picture)), str(picture))
     if isinstance(picture, bytes):
@@ -102,11 +98,6 @@ def to_grey(picture: Picture, name: str) -> np.ndarray:
         return grey(Image.fromarray(picture.squeeze()))
     except TypeError:
         raise InputError(f"{name}: no picture has the shape {picture.shape}; give 1, 3 or 4 channels") from None
-
-
-def weights_path(weights: str | Path) -> Path:
-    """The file of weights that are given by the name of pretrained ones or by their path."""
-    return WEIGHTS_DIR / PRETRAINED[str(weights)] if str(weights) in PRETRAINED else Path(weights)
 
 
 def cached_reader(weights: str | Path) -> Reader:

@@ -51,11 +51,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "TorchReader":
-        """Reads a weights file; `threads` are torch's own and not set here.
-
-        Raises:
-            InputError: no such file, no weights of this project, damaged ones, or a file that carries code.
-        """
+        """Reads a weights file; raises InputError for one that is missing, damaged, foreign, or carries code."""
         weights = _unpacked(Path(path))
         if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] not in (FORMAT, OLDER_FORMAT):
             raise InputError(f"weights {path}: not weights of this project; train some with the train command")

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from captcha_lib import _HOME_OF
+
 PROJECT = ("captcha_lib", "studies")
 
 
@@ -38,15 +40,31 @@ def modules_of(*modules: str) -> frozenset[str]:
 
 def _imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in PROJECT)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PROJECT:
-            module = str(node.module)
-            submodules = [f"{module}.{alias.name}" for alias in node.names]
-            inside = [name for name in submodules if _source(name) is not None]
-            yield from inside or [module]
+            yield from (_home(str(node.module), alias.name) for alias in node.names)
+
+
+def _home(module: str, name: str) -> str:
+    """The module behind a name that is imported from a module: a submodule, a public name's home, or that module."""
+    if _source(f"{module}.{name}") is not None:
+        return f"{module}.{name}"
+    return f"{module}.{_HOME_OF[name]}" if module == "captcha_lib" and name in _HOME_OF else module
 
 
 def _code(name: str) -> str:
-    return ast.dump(_tree(name))
+    return _dump(_tree(name))
+
+
+def _dump(node: object) -> str:
+    """The tree as text. `ast.dump` writes other empty fields with every version of Python."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return f"{type(node).__name__}({','.join(fields)})"
 
 
 @cache
@@ -69,8 +87,10 @@ def _is_silent(node: ast.stmt) -> bool:
 
 @cache
 def _source(name: str) -> Path | None:
-    try:
-        spec = find_spec(name)
-    except ModuleNotFoundError:
+    """The file of a module of this project; None where there is none. Nothing is imported for it."""
+    project, *rest = name.split(".")
+    spec = find_spec(project)
+    if spec is None or spec.origin is None:
         return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    path = Path(spec.origin).parent.joinpath(*rest)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -43,11 +43,9 @@ def process_group(device: str) -> Iterator[str]:
         distributed.destroy_process_group()
 
 
-@contextmanager
-def sole_run(out: Path) -> Iterator[None]:
+def sole_run(out: Path) -> AbstractContextManager[None]:
     """Locks a run's folder against other runs; rank 0 holds the lock for all."""
-    with sole_writer(out) if leads() else nullcontext():
-        yield
+    return sole_writer(out) if leads() else nullcontext()
 
 
 @contextmanager

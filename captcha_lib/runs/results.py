@@ -3,7 +3,7 @@
 import json
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -62,14 +62,12 @@ def read_test(
 
 
 def write_run(out: Path, result: Result, best_path: pd.DataFrame, device: str = "cpu") -> None:
-    """Writes all files of a run.
+    """Writes all files of a run to the folder `out`.
 
     These are split.csv, weight.pth, history.csv, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
     The same run leaves the same bytes in all but metrics.json, which holds the seconds that it took.
 
     Args:
-        out: their folder.
-        result: of the run.
         best_path: the predictions for the test images by best path.
         device: that it ran on.
     """
@@ -115,7 +113,7 @@ def machine(device: str = "cpu", bfloat16: bool = True) -> dict:
     cpu = torch.cpu.get_capabilities()
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": str(cpu.get("cpu_name", platform.processor())),
         "threads": torch.get_num_threads(),
@@ -156,10 +154,3 @@ def first_exact_epoch(history: pd.DataFrame) -> int | None:
     """The first epoch that reads a whole validation text: the run has left the blank plateau. None if none does."""
     reads = history[history["val_exact"] > 0]
     return int(reads["epoch"].iloc[0]) if len(reads) else None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

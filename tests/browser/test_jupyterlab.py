@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from captcha_lib.config import ROOT, RUN_DIR
+from captcha_lib.config import CHECKOUT as ROOT
+from captcha_lib.config import RUN_DIR
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-5]*.ipynb"))
 SCREENSHOTS = RUN_DIR / "browser"
@@ -43,7 +44,7 @@ FINISHED = f"""() => {{
 def chromium(tmp_path_factory):
     if BROWSER is None:
         pytest.skip("no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api", reason="the extra 'browser' is not installed")
+    api = pytest.importorskip("playwright.sync_api", reason="the extra 'dev' is not installed")
     home = {"HOME": str(tmp_path_factory.mktemp("browser"))}
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS, env=os.environ | home)

@@ -1,6 +1,8 @@
 """The benchmarks: what is counted and when the clock runs. The peers' own packages are not needed here."""
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
 from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.data.split import split_captchas
-from captcha_lib.reading.export import export_onnx
-from studies.benchmarks import own, read, readers, stream
+from captcha_lib.recipe import Recipe
+from studies.benchmarks import own, read, readers, speed, stream
+from studies.benchmarks.same import train as train_same
 from studies.benchmarks.train import describe, fit_once, reached, summarise
+from studies.evidence import ROOT
 
 TINY = Config(epochs=1, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)
 
@@ -71,21 +75,54 @@ def test_a_timed_training_counts_from_its_start():
 
 
 @pytest.fixture(scope="module")
-def options(folder, weights, reader, tmp_path_factory) -> Namespace:
-    onnx = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
-    export_onnx(reader, onnx)
-    return Namespace(data=str(folder), weights=weights, onnx=onnx, peers=Path("/nowhere/python"), crossval=[])
+def options(folder, weights, onnx_weights) -> Namespace:
+    return Namespace(data=str(folder), weights=weights, onnx=onnx_weights, peers=Path("/nowhere/python"), crossval=[])
 
 
 @pytest.mark.parametrize("name", ["captcha_lib, ONNX Runtime", "captcha_lib, torch"])
-def test_both_of_our_readers_read_the_same_texts(options, folder, reader, drawn, name):
+def test_both_of_our_readers_are_measured_as_users_call_them(options, folder, reader, drawn, name, monkeypatch):
+    monkeypatch.setattr(read, "PREDICTED", 5)
     figures = read.measure(name, folder, options)
     by_file = dict(zip(figures["files"], figures["texts"], strict=True))
-    texts = reader.spell(reader.logits(drawn[1]))
+    texts = [reading.text for reading in reader.read(drawn[1])]
     assert by_file == {f"{label}.png": text for label, text in zip(drawn[0], texts, strict=True)}
-    assert figures["ms_single"] > 0
-    assert figures["images_per_second"] > 0
-    assert figures["peak_mb"] > 10
+    assert all(figures[what] > 0 for what in read.MEASURED)
+    assert figures["images_per_second"] == pytest.approx(1000 / figures["ms_list"])
+    assert 10 < figures["predict_cold_mb"] < 2000
+
+
+def test_users_call_captcha_lib_read(options, folder, monkeypatch):
+    """Its text and its calibrated confidence, of one picture and of lists."""
+    asked = []
+
+    def read_nothing(pictures, weights):
+        asked.append((type(pictures), weights))
+        reading = Namespace(text="ab", confidence=0.5)
+        return [reading] * len(pictures) if isinstance(pictures, list) else reading
+
+    monkeypatch.setattr("captcha_lib.read", read_nothing, raising=False)
+    monkeypatch.setattr(read, "time_predict", lambda *words: {})
+    read.measure("captcha_lib, ONNX Runtime", folder, options)
+    assert set(asked) == {(bytes, options.onnx), (list, options.onnx)}
+
+
+def test_a_command_that_fails_is_not_timed(tmp_path):
+    with pytest.raises(RuntimeError, match="exit status 2"):
+        speed.time_predict([tmp_path / "none.png"], "kaggle", 0)
+
+
+def test_pillow_opens_the_same_files(options, folder):
+    figures = read.measure("Pillow, opening alone", folder, options)
+    assert set(figures["texts"]) == {""}
+    assert figures["ms_list"] is None and "predict_cold_s" not in figures
+
+
+def test_the_peers_need_no_torch():
+    """Their environment has NumPy, Pillow and ONNX Runtime."""
+    code = "import sys, studies.benchmarks.read\n"
+    code += "sys.exit(', '.join({'torch', 'pandas', 'scipy', 'torchvision', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_one_at_a_time_and_in_batches_give_the_same_texts(options, folder):
@@ -95,19 +132,19 @@ def test_one_at_a_time_and_in_batches_give_the_same_texts(options, folder):
 
 
 def test_a_reader_that_is_not_installed_is_left_out(options, capsys):
-    missing = Namespace(**vars(options) | {"peers": Path(read.sys.executable)})
+    missing = Namespace(**vars(options) | {"peers": Path(sys.executable)})
     assert read.run_one("ddddocr", missing) is None
     assert "ddddocr: not measured" in capsys.readouterr().out
 
 
 def run(name: str, files: list[str], texts: list[str], ms: float) -> dict:
-    return {"reader": name, "ms_single": ms, "images_per_second": 1000 / ms, "size_mb": 1.0, "load_s": 0.1,
-            "peak_mb": 50.0, "files": files, "texts": texts}  # fmt: skip
+    return {"reader": name, "ms_single": ms, "ms_list": None, "images_per_second": 1000 / ms, "size_mb": 1.0,
+            "load_s": 0.1, "peak_mb": 50.0, "files": files, "texts": texts}  # fmt: skip
 
 
 @pytest.fixture
 def crossval(tmp_path) -> Path:
-    (tmp_path / "crossval.json").write_text(json.dumps({"exact_by_seed_likeliest_path": [1, 2]}))
+    (tmp_path / "crossval.json").write_text(json.dumps({"exact_by_seed": [1, 2]}))
     table = pd.DataFrame({"file": ["ab.png", "cd.png"] * 2, "seed": [0, 0, 1, 1]})
     table.to_csv(tmp_path / "crossval_predictions.csv", index=False)
     return tmp_path
@@ -117,12 +154,17 @@ def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp
     files = ["ab.png", "cd.png"]
     runs = [run("captcha_lib, torch", files, ["ab", "cd"], ms) for ms in (1.0, 9.0, 2.0)]
     runs += [run("ddddocr", files, ["ab", "xx"], ms) for ms in (10.0, 12.0, 11.0)]
+    runs += [run("Pillow, opening alone", files, ["", ""], ms) for ms in (0.5, 0.6, 0.4)]
+    runs[0]["predict_cold_s"] = 0.3
     read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
-    ours, theirs = json.loads((tmp_path / "bench_read.json").read_text())
+    ours, theirs, opener = json.loads((tmp_path / "bench_read.json").read_text())
     assert (ours["reader"], ours["ms_single"], ours["n"], ours["runs"]) == ("captcha_lib, torch", 2.0, 2, 3)
     assert ours["exact"] == 0.75
     assert ours["exact_on"].startswith("out of fold")
     assert (theirs["exact"], theirs["ms_single"]) == (0.5, 11.0)
+    assert (ours["predict_cold_s"], theirs["predict_cold_s"]) == (0.3, None)
+    assert (ours["times_opening"], theirs["times_opening"]) == (4.0, 22.0)
+    assert (opener["exact"], opener["times_opening"]) == (None, 1.0)
     texts = pd.read_csv(tmp_path / "readers.csv", dtype=str)
     assert texts.to_dict("list") == {"file": files, "ddddocr_plain": ["ab", "xx"]}
 
@@ -165,7 +207,7 @@ def test_a_share_is_held_out(held, counts):
 
 
 def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "prepare", lambda *words: (TINY, None, "at random"))
+    monkeypatch.setattr(own, "recipe_for", lambda *words: Recipe(TINY))
     monkeypatch.setattr(own, "FRESH", 6)
     monkeypatch.setitem(own.SAMPLES, "4 digits", own.Sample(20, "0123", (2, 3)))
     words = ["--sets", "4 digits", "--seeds", "1", "--peers", "/nowhere/python", "--out", str(tmp_path)]
@@ -189,3 +231,13 @@ def test_a_training_on_a_stream_is_measured(tmp_path):
 def test_the_generator_is_measured_by_the_time_of_one_core(monkeypatch):
     monkeypatch.setattr(stream, "DRAWN", 64)
     assert 500 < stream.draw_speed(stream.styles()["kaptcha"]) < 100_000
+
+
+# The same seeds
+
+
+def test_a_seed_gives_the_same_weights(monkeypatch):
+    monkeypatch.setattr("studies.benchmarks.same.config_for", lambda images: TINY)
+    captchas = split_captchas(generated_captchas(24, seed=3), seed=0)
+    one, again = (train_same(captchas, 1, False, 0) for _ in range(2))
+    assert (one["weights"], one["n"], one["precision"]) == (again["weights"], 3, "float32")

@@ -10,10 +10,10 @@ import torch
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import generated_captchas, in_memory
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
-from studies.fonts import free_fonts
 from captcha_lib.metrics import clustered_interval
 from captcha_lib.reading.torch_reader import TorchReader
 from studies import zero
+from studies.fonts import free_fonts
 from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise, zero_figures
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)

@@ -1,0 +1,100 @@
+"""The digest of the code that made a result: it changes with the code, and with nothing else."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import captcha_lib
+from captcha_lib.runs.digest import code_digest, modules_of
+
+PACKAGE = Path(captcha_lib.__file__).parent
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A copy of the package whose source a test may change."""
+    ignored = shutil.ignore_patterns("__pycache__", "weights")
+    return Path(shutil.copytree(PACKAGE, tmp_path / "captcha_lib", ignore=ignored))
+
+
+def digest_of(copy: Path, module: str = "captcha_lib.training") -> str:
+    code = f"from captcha_lib.runs import digest; print(digest.__file__); print(digest.code_digest({module!r}))"
+    environment = os.environ | {"PYTHONPATH": str(copy.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=copy.parent
+    )
+    file, digest = done.stdout.split()
+    assert Path(file).is_relative_to(copy)
+    return digest
+
+
+def test_it_is_the_same_wherever_the_code_lies(copy):
+    assert digest_of(copy) == code_digest("captcha_lib.training")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("training.py", "_SEEDS_OF_A_RANK = 2**32", "_SEEDS_OF_A_RANK = 2**31"),
+        ("augment.py", "MAX_SHIFT_X, MAX_SHIFT_Y = 8.0, 3.0", "MAX_SHIFT_X, MAX_SHIFT_Y = 9.0, 3.0"),
+        ("model.py", "return self.classify(x).float()", "return 2 * self.classify(x).float()"),
+        ("generator/glyphs.py", "_BORDER = 2", "_BORDER = 3"),
+    ],
+)
+def test_it_changes_with_the_code_of_every_module_that_is_used(copy, file, old, new):
+    """Fault 1: results of a changed `augment` and `CRNN.forward` were taken from those of the old ones."""
+    before, source = digest_of(copy), (copy / file).read_text()
+    assert old in source
+    (copy / file).write_text(source.replace(old, new))
+    assert digest_of(copy) != before
+
+
+def test_it_does_not_change_with_comments_docstrings_layout_and_other_modules(copy):
+    before = digest_of(copy)
+    for file in copy.rglob("*.py"):
+        text = file.read_text().replace('"""', '"""Said otherwise. ', 1) if file.stat().st_size else ""
+        file.write_text("# a comment\n\n" + text.replace("\n\n\n", "\n\n\n\n  # another\n"))
+    assert digest_of(copy) == before
+    for other in ("commands/main.py", "reading/predict.py"):
+        (copy / other).write_text("x = 1\n")
+    assert digest_of(copy) == before
+    assert {"captcha_lib.augment", "captcha_lib.decode", "captcha_lib.generator.glyphs"} <= modules_of(
+        "captcha_lib.training"
+    )
+
+
+def test_every_kind_of_import_is_followed(tmp_path, monkeypatch):
+    from captcha_lib.runs import digest
+
+    sources = {
+        "__init__": "",
+        "a": "import planted.b\nfrom planted import c\ndef f():\n    from planted.d import g\n",
+        "b": "",
+        "c": "import numpy, planted.e as e\nif TYPE_CHECKING:\n    from planted.f import F\n",
+        "d": "from planted.a import f\n",
+        "e": "",
+        "f": "",
+    }
+    (tmp_path / "planted").mkdir()
+    for name, source in sources.items():
+        (tmp_path / "planted" / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(digest, "PROJECT", ("planted",))
+    modules_of.cache_clear()
+    assert modules_of("planted.a") == {f"planted.{name}" for name in "abcde"}
+    modules_of.cache_clear()
+
+
+def test_a_public_name_stands_for_its_module(tmp_path, monkeypatch):
+    from captcha_lib.runs import digest
+
+    (tmp_path / "planted.py").write_text("from captcha_lib import Config, fit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(digest, "PROJECT", ("planted", "captcha_lib"))
+    modules_of.cache_clear()
+    assert modules_of("planted") == {"planted"} | modules_of("captcha_lib.training", "captcha_lib.config")
+    modules_of.cache_clear()
