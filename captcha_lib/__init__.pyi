@@ -9,13 +9,13 @@ from captcha_lib.data.split import split_captchas as split_captchas
 from captcha_lib.decode import Reading as Reading
 from captcha_lib.decode import Span as Span
 from captcha_lib.decode import align as align
-from captcha_lib.decode import collapse as collapse
 from captcha_lib.decode import decode_beam as decode_beam
 from captcha_lib.decode import decode_greedy as decode_greedy
 from captcha_lib.decode import decode_length as decode_length
 from captcha_lib.decode import spell as spell
 from captcha_lib.generator.draw import generate_captchas as generate_captchas
 from captcha_lib.generator.style import Style as Style
+from captcha_lib.lattice import collapse as collapse
 from captcha_lib.metrics import score as score
 from captcha_lib.model import CRNN as CRNN
 from captcha_lib.model import ctc_loss as ctc_loss

@@ -126,5 +126,9 @@ def has_bfloat16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
         return False
-    cpu = torch.cpu.get_capabilities()
-    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+    return bool(cpu_facts().get("avx512_bf16") or cpu_facts().get("amx_bf16"))
+
+
+def cpu_facts() -> dict:
+    """What torch knows of the processor: its name and instructions; nothing before torch 2.11."""
+    return getattr(torch.cpu, "get_capabilities", dict)()

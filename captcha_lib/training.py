@@ -154,7 +154,7 @@ def _fit(
     distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
         began = time.perf_counter()
-        row = {"epoch": epoch + 1, "phase": "frames" if epoch < config.warmup_epochs else "ctc"}
+        row: dict = {"epoch": epoch + 1, "phase": "frames" if epoch < config.warmup_epochs else "ctc"}
         row |= _train_epoch(state, distributed, batches, config, epoch)
         _check_loss(row)
         if val is not None:

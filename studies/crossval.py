@@ -90,7 +90,7 @@ def crossvalidate(
     Args:
         captchas: labelled images; their subsets play no part.
         recipe: of each training, see `fold_recipe`; the seed is replaced.
-        out: a folder for the jobs' results; what is done already is taken from there.
+        out: a folder for the jobs' results; finished jobs are taken from there.
         folds: F.
         seeds: S; seed s draws the folds, the weights and the order of the images.
         helpers: generated captchas that are added to each training set. They are never scored.

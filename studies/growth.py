@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.config import Config
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
@@ -39,9 +39,14 @@ def learning_curve(
     Returns:
         one row a number of images: images, exact, n, rate; the last row, of twice the images, has an estimated rate
         alone.
+
+    Raises:
+        InputError: too few training images.
     """
     captchas = captchas.replace(paths=[])  # a file in a zip cannot be sent to a process
     train, test = captchas.subset("train"), captchas.subset("test")
+    if len(train) < max(SHARES):
+        raise InputError(f"{captchas.source}: {len(train)} training images cannot be quartered; give more")
     order = np.random.default_rng(0).permutation(len(train))
     parts = [train.rows(order[: len(train) // share]) for share in SHARES]
     calls = (joblib.delayed(_read_after)(part, test, config(len(part)), start) for part in parts)

@@ -1,4 +1,4 @@
-"""Trainings side by side: a process each, of one thread; what is done is not done again, unless the code has changed.
+"""Trainings side by side, a process each, of one thread. Finished jobs are kept, unless the code has changed since.
 
 Results are kept with an identity: the data, the hyperparameters, a digest of the code and torch's version. Results of
 other data or hyperparameters are another run's, and an error; those of other code are made again.

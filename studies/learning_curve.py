@@ -58,7 +58,7 @@ def label_curve(
         captchas: a split data set. Labels are drawn from its training images; its validation images are not used.
         starts: a network for each draw that has learnt from generated captchas alone, see `zero.learn`.
         style: of the generated captchas that are trained on beside the labelled images.
-        out: the folder of the jobs' results; what is done is taken from there.
+        out: the folder of the jobs' results; finished jobs are taken from there.
         sizes: numbers of labels, see `sizes_for`; those that are larger than the training set are left out.
         scratch: the hyperparameters from scratch; None takes those of `config_for` for each number of labels.
         on_top: the hyperparameters on top of a start. The seed of both is the draw's number.

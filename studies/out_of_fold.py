@@ -12,16 +12,9 @@ import pandas as pd
 from captcha_lib import metrics
 from captcha_lib.config import Config
 from captcha_lib.data.captchas import Captchas
-from captcha_lib.decode import (
-    decode_greedy,
-    decode_length,
-    length_log_probability,
-    log_probabilities,
-    scale_confidence,
-    spell,
-    text_log_probability,
-)
+from captcha_lib.decode import decode_greedy, decode_length, scale_confidence, spell
 from captcha_lib.files import replacing, write_csv
+from captcha_lib.lattice import length_log_probability, log_probabilities, text_log_probability
 from captcha_lib.runs import results
 from studies import confidence
 from studies.crossval import OutOfFold

@@ -60,7 +60,7 @@ def plot_reading_speed(rows: pd.DataFrame) -> Figure:
         said = f" {row.images_per_second:,.0f} a second, {100 * row.exact:.1f} % exact"
         axis.annotate(said, (row.images_per_second, place), va="center", fontsize=9)
     axis.set(xscale="log", xlabel="images a second, from file bytes to text, one core")
-    axis.set_xlim(rows["images_per_second"].min() / 3, rows["images_per_second"].max() * 50)  # room for what is said
+    axis.set_xlim(rows["images_per_second"].min() / 3, rows["images_per_second"].max() * 50)  # room for the texts
     return finished(figure)
 
 

@@ -92,7 +92,7 @@ def what_protects(
 
     Args:
         styles: the settings, see `settings`; "plain" has to be among them, and is what losses are counted from.
-        out: the folder of the jobs' results; what is done is taken from there.
+        out: the folder of the jobs' results; finished jobs are taken from there.
         labels: how many labelled captchas a reader learns from.
         seeds: how many: 0, 1, 2, ...
         config: the hyperparameters; the seed is replaced.

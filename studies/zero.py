@@ -132,7 +132,7 @@ def read_without_labels(
     Args:
         captchas: what is to be read.
         style: see `style_for`.
-        out: the folder of the jobs, which holds `seed-0-pure.pth` and so on; what is done is taken from there.
+        out: the folder of the jobs, which holds `seed-0-pure.pth` and so on; finished jobs are taken from there.
         seeds: how many: 0, 1, 2, ...
         recipe: how they learn.
         jobs: processes at a time.

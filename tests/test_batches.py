@@ -7,14 +7,7 @@ from torch.utils.data import DataLoader
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.batches import (
-    Batch,
-    Rank,
-    Stream,
-    StreamBatches,
-    draw_block,
-    open_batches,
-)
+from captcha_lib.data.batches import Batch, Rank, Stream, StreamBatches, StreamBlocks, draw_block, open_batches
 from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA, Style

@@ -92,9 +92,10 @@ def test_every_kind_of_import_is_followed(tmp_path, monkeypatch):
 def test_a_public_name_stands_for_its_module(tmp_path, monkeypatch):
     from captcha_lib.runs import digest
 
-    (tmp_path / "planted.py").write_text("from captcha_lib import Config, fit\n")
+    (tmp_path / "planted_study").mkdir()
+    (tmp_path / "planted_study" / "__init__.py").write_text("from captcha_lib import Config, fit\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(digest, "PROJECT", ("planted", "captcha_lib"))
+    monkeypatch.setattr(digest, "PROJECT", ("planted_study", "captcha_lib"))
     modules_of.cache_clear()
-    assert modules_of("planted") == {"planted"} | modules_of("captcha_lib.training", "captcha_lib.config")
+    assert modules_of("planted_study") == {"planted_study"} | modules_of("captcha_lib.training", "captcha_lib.config")
     modules_of.cache_clear()

@@ -5,31 +5,37 @@ import math
 import string
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import logsumexp
+from scipy.special import expit, logit, logsumexp
 
+from captcha_lib import lattice as lattice_module
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.decode import (
     Reading,
     align,
     alternatives,
-    collapse,
     decode_beam,
     decode_greedy,
     decode_length,
-    length_log_probability,
-    log_probabilities,
     restrict,
+    scale_confidence,
     spell,
+)
+from captcha_lib.lattice import (
+    best_texts,
+    collapse,
+    length_log_probability,
+    likely_texts,
+    log_probabilities,
+    of_length,
     text_log_probability,
 )
-from captcha_lib.reading.base import Decoder
 
 CHARACTERS = string.ascii_letters + string.digits
 WIDE = 10_000  # more prefixes than a small lattice has
@@ -166,7 +172,34 @@ def test_with_a_length_the_likeliest_text_of_that_length_is_found(logits):
         assert paths[text] == close(max(paths[text] for text in of_length))
         found = {one.text: one.confidence for one in alternatives(logits, alphabet, length, WIDE)}
         shares = {text: math.exp(p - everything) for text, p in of_length.items()}
-        assert found == pytest.approx({text: share for text, share in shares.items() if share > 0})
+        assert found == pytest.approx({text: share for text, share in shares.items() if share > 0}, rel=1e-9)
+        best = [one.confidence for one in alternatives(logits, alphabet, length, 3)]
+        assert best == pytest.approx(sorted((p for p in shares.values() if p > 0), reverse=True)[:3], rel=1e-9)
+
+
+@given(small, st.integers(1, 4))
+def test_without_a_length_the_likeliest_texts_come_first(logits, count):
+    texts, _ = brute_force(logits)
+    found = likely_texts(log_probabilities(logits), None, WIDE, count)
+    found = [one for one in found if one[0] > -500]  # the beam holds plain numbers
+    assert [p for p, _ in found] == close(sorted((p for p in texts.values() if p > -500), reverse=True)[:count])
+    assert [p for p, _ in found] == close([texts[alphabet_of(logits).decode(text)] for _, text in found])
+
+
+@given(any_size, st.integers(1, LONGEST), st.sampled_from([("_FEW_CLASSES", 0), ("_SMALLEST", np.inf)]))
+def test_many_classes_and_logarithms_give_the_same(logits, length, other_way):
+    """Running sums instead of products of matrices, which many classes get; logarithms, which small numbers get."""
+    log_probs = log_probabilities(logits)
+    ids = best_texts(log_probs[None])
+
+    def results():
+        found = likely_texts(log_probs, length, 64, 3) if length in can_be_spelt(logits, LONGEST) else []
+        of_all = [of_length(log_probs[None], n)[0] for n in range(LONGEST)]
+        return [*of_all, *text_log_probability(log_probs[None], ids), *(p for p, _ in found)]
+
+    expected = results()
+    with mock.patch.object(lattice_module, *other_way):
+        assert results() == close(expected)
 
 
 @given(small, st.data())
@@ -234,7 +267,7 @@ def test_alternatives_are_different_texts_that_share_at_most_everything(logits, 
     assert len({one.text for one in found}) == len(found) <= 8
     assert all(is_share(one) and length in (0, len(one.text)) for one in found)
     assert math.fsum(one.confidence for one in found) <= 1 + 1e-9
-    (best,) = decode_length(logits[None], alphabet, length) if length else decode_beam(logits[None], alphabet, 8)
+    (best,) = decode_length(logits[None], alphabet, length) if length else decode_beam(logits[None], alphabet)
     assert found[0].confidence == pytest.approx(best.confidence)
 
 
@@ -281,24 +314,12 @@ def test_pictures_are_decoded_alike_alone_and_in_a_batch(shape, data):
         assert spell(batch, alphabet, n) == [spell(one[None], alphabet, n)[0] for one in batch]
 
 
-@given(any_size, st.floats(1e-3, 1e3), st.integers(0, 3))
-def test_a_reader_says_the_same_with_calibrated_confidences(logits, temperature, length):
-    @dataclass(frozen=True)
-    class Reader(Decoder):
-        alphabet: Alphabet
-        length: int | None
-        temperature: float
-
-    if length and length not in can_be_spelt(logits, 3):
-        return
-    alphabet = alphabet_of(logits)
-    reader = Reader(alphabet, length or None, temperature)
-    (said,) = reader.decode(logits[None])
-    (meant,) = decode_length(logits[None], alphabet, length) if length else decode_greedy(logits[None], alphabet)
-    assert said.text == meant.text
-    assert is_share(said)
-    assert (said.confidence - 0.5) * (meant.confidence - 0.5) >= 0
-    assert reader.spell(logits[None]) == spell(logits[None], alphabet, length)
+@given(st.floats(0, 1), st.floats(1e-3, 1e3))
+def test_a_temperature_keeps_the_side_of_one_half(confidence, temperature):
+    scaled = float(scale_confidence(confidence, temperature))
+    assert 0 <= scaled <= 1
+    assert (scaled - 0.5) * (confidence - 0.5) >= 0
+    assert scaled == pytest.approx(float(expit(logit(confidence) / temperature)), rel=1e-9, abs=1e-300)
 
 
 # What is no lattice
@@ -335,8 +356,8 @@ def test_a_time_step_without_any_class_is_refused(decode):
 def test_the_refusal_names_the_picture():
     logits = np.zeros((3, 5, 4))
     logits[2, 1, 0] = np.nan
-    assert "time step 1 of picture 2 holds NaN" in refused(spell, logits, Alphabet("abc"))
-    assert "scores: time step 1 holds NaN" in refused(align, logits[2], "a", Alphabet("abc"))
+    assert "time step 1 of picture 2 is not finite" in refused(spell, logits, Alphabet("abc"))
+    assert "scores: time step 1 is not finite" in refused(align, logits[2], "a", Alphabet("abc"))
 
 
 @given(st.integers(1, 60), st.integers(2, 60))
@@ -360,11 +381,11 @@ def test_differences_too_large_for_a_double_are_no_end_of_a_text():
     assert float(length_log_probability(logits[None], 2)[0]) == pytest.approx(-3000 - 4000)
 
 
+@pytest.mark.parametrize("width", [1, 64])
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_beam_does_not_lose_the_best_path(length):
-    """On noise, prefixes of one length all look better than the one that is to win, until its last step."""
+def test_a_narrow_search_does_not_lose_the_best_path(length, width):
     for seed in range(10):
         logits = lattice(seed, (25, 20), "noise", 3.0, 0.0)
         (by_path,) = spell(logits[None], alphabet_of(logits), length)
-        (reading,) = decode_length(logits[None], alphabet_of(logits), length)
+        (reading,) = decode_length(logits[None], alphabet_of(logits), length, width)
         assert log_probability(reading.text, logits) >= log_probability(by_path, logits) - 1e-9

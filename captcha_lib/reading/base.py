@@ -81,8 +81,8 @@ class Reader(ABC):
         logits, length = self._given(logits, length, allowed)
         readings = decode_length(logits, self.alphabet, length) if length else decode_greedy(logits, self.alphabet)
         temperature = self.temperature if length or not self.length else self.temperature_any
-        scaled = scale_confidence([reading.confidence for reading in readings], temperature)
-        return [Reading(reading.text, float(p)) for reading, p in zip(readings, scaled, strict=True)]
+        scaled = scale_confidence([reading.confidence for reading in readings], temperature).tolist()
+        return [Reading(reading.text, p) for reading, p in zip(readings, scaled, strict=True)]
 
     def spell(self, logits: ArrayLike, length: int | None = None, allowed: str | None = None) -> list[str]:
         """Logits (N, T, K) -> N texts, by their likeliest paths: quicker than `decode`, without confidences."""

@@ -4,10 +4,9 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-
-from captcha_lib import _HOME_OF
 
 PROJECT = ("captcha_lib", "studies")
 
@@ -50,7 +49,8 @@ def _home(module: str, name: str) -> str:
     """The module behind a name that is imported from a module: a submodule, a public name's home, or that module."""
     if _source(f"{module}.{name}") is not None:
         return f"{module}.{name}"
-    return f"{module}.{_HOME_OF[name]}" if module == "captcha_lib" and name in _HOME_OF else module
+    homes = getattr(import_module(module), "_HOME_OF", {}) if module in PROJECT else {}
+    return f"{module}.{homes[name]}" if name in homes else module
 
 
 def _code(name: str) -> str:

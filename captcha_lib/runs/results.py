@@ -14,7 +14,7 @@ from captcha_lib.config import Config
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.split import write_split
 from captcha_lib.files import replacing, write_csv, write_text
-from captcha_lib.model import has_bfloat16
+from captcha_lib.model import cpu_facts, has_bfloat16
 from captcha_lib.reading.torch_reader import TorchReader
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer")
@@ -110,12 +110,11 @@ def environment(captchas: Captchas, config: Config, device: str = "cpu") -> dict
 
 def machine(device: str = "cpu", bfloat16: bool = True) -> dict:
     """Where something was measured: versions, processor, threads, precision; `bfloat16`: whether that may be used."""
-    cpu = torch.cpu.get_capabilities()
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": str(cpu.get("cpu_name", platform.processor())),
+        "processor": str(cpu_facts().get("cpu_name", platform.processor())),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "precision": "bfloat16" if bfloat16 and has_bfloat16(device) else "float32",

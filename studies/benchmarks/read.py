@@ -112,7 +112,7 @@ def run_one(name: str, options: argparse.Namespace) -> dict | None:
         return None
     figures = json.loads(done.stdout.splitlines()[-1])
     print(
-        f"{name:30} {figures['ms_single']:8.3f} ms alone, {figures['images_per_second']:8.0f} a second in lists",
+        f"{name:30} {figures['ms_single']:8.3f} ms alone, {figures['images_per_second']:8.0f} a second",
         flush=True,
     )
     return figures

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.decode import log_probabilities, spell
+from captcha_lib.decode import spell
+from captcha_lib.lattice import log_probabilities
 
 CHARACTERS, LENGTH = "2345678bcdefgmnpwxy", 5
 ALPHABET = Alphabet(CHARACTERS)

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captcha_lib.commands.main import main
+from studies.__main__ import build_parser as studies_parser
 
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")  # audit events of file systems
 _CONTEXT = multiprocessing.get_context("forkserver")
-_USED = ("crossval", "generate", "predict", "reader", "results", "train", "__main__")
 # torch._dynamo: what an optimizer imports when it is first used
-_CONTEXT.set_forkserver_preload(["torch._dynamo", *(f"captcha_lib.{name}" for name in _USED)])
+_CONTEXT.set_forkserver_preload(
+    ["torch._dynamo", "captcha_lib.run", "captcha_lib.reading.predict", "studies.__main__", "studies.crossval"]
+)
+STUDIES = ("bench", "crossval")  # the commands of `python -m studies`
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def _child(words: list[str], folder: str, moment: Moment, pipe) -> None:
     if moment.seconds is not None:
         threading.Thread(target=_kill_after, args=(moment.seconds,), daemon=True).start()
     sys.addaudithook(watch)
-    os._exit(main(words))
+    os._exit(main(words, studies_parser if words[0] in STUDIES else None))
 
 
 def _kill_after(seconds: float) -> None:

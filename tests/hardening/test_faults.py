@@ -10,17 +10,17 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from tests.killing import Moment, run
 
-from captcha_lib.config import ROOT, InputError
+from captcha_lib.config import CHECKOUT, WEIGHTS_DIR, InputError
 from captcha_lib.data.labels import LabelRule
 from captcha_lib.data.load import load_data, write_captchas
 from captcha_lib.data.split import split_captchas, write_layout, write_split
 from captcha_lib.files import sole_writer
+from tests.hardening.killing import STUDIES, Moment, run
 
 KILLS = 20
+KAGGLE = WEIGHTS_DIR / "kaggle.pth"
 MEASURED = {"metrics.json": "train_seconds", "crossval.json": "train_seconds_median", "job.json": "seconds"}
 
 
@@ -98,30 +98,9 @@ def test_crossval_goes_on_after_a_kill(few, keep):
     goes_on(words, words, keep / "crossval", keep)
 
 
-@pytest.fixture
-def many(few, tmp_path) -> Path:
-    """A folder of 1,000 files, four batches, some of them no images."""
-    place = tmp_path / "many"
-    place.mkdir()
-    images = sorted(few.iterdir())
-    for i in range(1000):
-        (place / f"{i:04}.png").write_bytes(images[i % 12].read_bytes()[: 700 if i % 100 == 7 else None])
-    return place
-
-
-def test_predict_goes_on_after_a_kill(many, weights, keep):
-    words = ["predict", many, "--weights", weights, "--csv", "--length", 0, "--threads", 1]
-    goes_on(words, words, keep / "read.csv", keep, status=1)
-
-
-def test_predict_does_not_read_again_what_it_has_read(many, weights, keep):
-    words = ["predict", many, "--weights", weights, "--csv", "--length", 0, "--out", keep / "read.csv"]
-    assert run(words, many.parent, Moment(step=400)).status < 0  # in the second batch
-    again = run(words, many.parent)
-    assert len([name for name in again.opened if name.startswith(str(many))]) == 1000 - 256
-    os.utime(many / "0003.png", (1, 1))
-    assert run(words, many.parent).status == 1
-    assert len(pd.read_csv(keep / "read.csv")) == 990
+def test_predict_after_a_kill(few, weights, keep):
+    words = ["predict", few, "--weights", weights, "--csv", "--length", 0, "--threads", 1]
+    goes_on(words, words, keep / "read.csv", keep)
 
 
 def test_workers_end_with_a_killed_crossval(few, tmp_path):
@@ -148,7 +127,7 @@ COMMANDS = {
     "split": ["--data"],
     "predict": ["--length", 0, "--csv", "--threads", 1],
     "generate": ["--count", 30],
-    "export": [],
+    "export": ["--weights", KAGGLE],
     "crossval": ["--folds", 2, "--seeds", 1, "--epochs", 1, "--jobs", 1, "--data"],
 }
 
@@ -166,7 +145,7 @@ def test_a_full_disk(words, keep):
     said = one_line(run([*words, "--out", out], keep, Moment(full=300)).said)
     assert "not writable (File too large)" in said
     assert str(out) in said
-    assert [name for name in tree(keep) if not name.startswith(".rows-")] == []  # what predict goes on from
+    assert tree(keep) == {}
     assert run([*words, "--out", out], keep).status == 0
 
 
@@ -216,11 +195,11 @@ def start(words: list, until: str | None = None) -> subprocess.Popen:
     """Starts a command in a group of its own, as a terminal does, and waits for a line."""
     out = words[words.index("--out") + 1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "captcha_lib", *map(str, words)],
+        [sys.executable, "-m", "studies" if words[0] in STUDIES else "captcha_lib", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=CHECKOUT,
         env=os.environ | {"CAPTCHA_TEST": str(Path(out).parent)},
         start_new_session=True,
     )
@@ -245,7 +224,7 @@ def test_ctrl_c_says_one_line(words, until, few, tmp_path):
         time.sleep(3)  # the workers are at work, too
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert errors.startswith("interrupted; the same command goes on from here")
+    assert errors.startswith("interrupted; the same command continues from here")
     assert len(errors.splitlines()) == 1
     assert process.returncode == 130
     assert not list((tmp_path / "out").rglob(".part-*"))
@@ -304,7 +283,8 @@ assert main(sys.argv[1:]) == 0
 print(int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000)
 """
     words = [sys.executable, "-c", code, *map(str, words)]
-    return float(subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()[-1])
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    return float(done.stdout.splitlines()[-1])
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
@@ -316,14 +296,14 @@ def test_training_on_1070_images_takes_less_than_1200_mb(tmp_path):
 
 
 @needs_proc
-def test_reading_one_image_takes_less_than_150_mb_with_onnx_runtime(few, tmp_path):
-    assert run(["export", "--out", tmp_path / "captcha.onnx"], tmp_path).status == 0
-    assert peak(["predict", min(few.iterdir()), "--weights", tmp_path / "captcha.onnx"]) < 150
+def test_reading_one_image_takes_little_memory(few):
+    """Fault 4: it took 730 MB, since torch was imported for it."""
+    assert peak(["predict", min(few.iterdir())]) < 120
 
 
 @needs_proc
-def test_reading_one_image_takes_little_more_memory_than_torch(few):
+def test_reading_one_image_with_torch_takes_little_more_than_torch(few):
     """A build of torch with CUDA takes 520 MB for itself, one without 200 MB."""
     code = "import torch; print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1000)"
     torch_alone = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
-    assert peak(["predict", min(few.iterdir()), "--threads", 1]) < torch_alone + 150
+    assert peak(["predict", min(few.iterdir()), "--weights", KAGGLE, "--threads", 1]) < torch_alone + 150

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import ROOT, InputError
+from captcha_lib.config import CHECKOUT, InputError
 from captcha_lib.data.images import decode_image, find_images, read_bytes
 from captcha_lib.data.labels import LabelRule
 from captcha_lib.data.load import load_data
@@ -238,7 +238,7 @@ def test_predict_reads_the_good_ones_and_names_the_bad_ones(spoilt, onnx_weights
     words = ["predict", str(spoilt), "--weights", str(onnx_weights), "--length", "0", "--csv", "--out"]
     done = subprocess.run(
         [sys.executable, "-c", PREDICT, *words, str(tmp_path / "out" / "read.csv")],
-        capture_output=True, text=True, cwd=ROOT, check=True,
+        capture_output=True, text=True, cwd=CHECKOUT, check=True,
     )  # fmt: skip
     status, peak = done.stdout.split()
     assert int(status) == 1

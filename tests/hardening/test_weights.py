@@ -1,10 +1,8 @@
 """Files of weights that nobody vouches for: read, or refused in one line; never run, never trusted with memory."""
 
-import ast
 import builtins
 import gzip
 import io
-import json
 import os
 import pickle
 import random
@@ -22,16 +20,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands import main as cli
-from captcha_lib.config import ROOT, Config, InputError
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import generated_captchas
-from captcha_lib.reading import demo
 from captcha_lib.reading import read as reading
 from captcha_lib.reading.export import export_onnx
 from captcha_lib.reading.onnx_reader import OnnxReader
 from captcha_lib.reading.torch_reader import TorchReader
-from captcha_lib.training import fit, silent
+from captcha_lib.training import Session, fit
+from examples import demo
 
 FLIPS = 300
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 1, 50, 200), dtype=np.uint8)
@@ -134,13 +131,13 @@ FOREIGN = {
     "empty zip": zipped({}),
     "npz": arrays(),
     "gzip": gzip.compress(bytes(1000)),
-    "pickle": pickle.dumps({"format": "captcha_lib weights 2"}),
-    "json": b'{"format": "captcha_lib weights 2"}',
+    "pickle": pickle.dumps({"format": "captcha_lib weights 3"}),
+    "json": b'{"format": "captcha_lib weights 3"}',
     "safetensors": (60).to_bytes(8, "little")
     + b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}      '
     + bytes(4),
     "tar": tarred(),
-    "old torch": saved({"format": "captcha_lib weights 2"}, _use_new_zipfile_serialization=False),
+    "old torch": saved({"format": "captcha_lib weights 3"}, _use_new_zipfile_serialization=False),
     "torch script": scripted(),
     "tensor": saved(torch.zeros(3)),
     "list": saved(["format", "state"]),
@@ -244,7 +241,7 @@ TENSORS = {
 def test_a_tensor_of_another_kind_is_refused(change, weights, refuse):
     state = torch.load(weights, weights_only=True)["state"]
     content = changed(weights, state=state | {NAME: change(state[NAME])})
-    assert refuse(content) == "the parts do not fit together; copy or train it again"
+    assert refuse(content) == "its parts contradict each other; copy or train it again"
 
 
 @pytest.mark.parametrize("what", [torch.nan, torch.inf])
@@ -310,13 +307,16 @@ ABSURD = [
     {"length": 5.0},
     {"length": True},
     {"length": "5"},
-    {"temperature": float("nan")},
-    {"temperature": float("inf")},
-    {"temperature": 0.0},
-    {"temperature": -1.0},
-    {"temperature": 1},
+    {"temperature": [1.0, float("nan")]},
+    {"temperature": [float("inf"), 1.0]},
+    {"temperature": [1.0, 0.0]},
+    {"temperature": [-1.0, 1.0]},
+    {"temperature": [1, 1]},
+    {"temperature": [1.0]},
+    {"temperature": [1.0, 1.0, 1.0]},
+    {"temperature": 1.0},
     {"temperature": None},
-    {"temperature": torch.tensor(1.0)},
+    {"temperature": torch.tensor([1.0, 1.0])},
     {"more": 1},
 ]
 
@@ -326,11 +326,15 @@ def test_what_cannot_be_true_is_refused(parts, weights, refuse):
     refuse(changed(weights, **parts))
 
 
-@pytest.mark.parametrize("parts", [{"length": None}, {"length": 25}, {"temperature": 0.3}, {"image_size": [50, 240]}])
+TRUE = [{"length": None}, {"length": 25}, {"temperature": [0.3, 2.0]}, {"image_size": [50, 240]}]
+
+
+@pytest.mark.parametrize("parts", TRUE, ids=str)
 def test_what_can_be_true_is_read(parts, weights, tmp_path):
     (tmp_path / "weights.pth").write_bytes(changed(weights, **parts))
     loaded = TorchReader.load(tmp_path / "weights.pth")
-    read = {"length": loaded.length, "temperature": loaded.temperature, "image_size": list(loaded.image_size)}
+    temperatures = [loaded.temperature, loaded.temperature_any]
+    read = {"length": loaded.length, "temperature": temperatures, "image_size": list(loaded.image_size)}
     assert read | parts == read
 
 
@@ -406,7 +410,7 @@ def bombs(marker: Path) -> Iterator[bytes]:
     """Pickles of all protocols that make the file `marker`, in every coat that torch knows."""
     for call in calls(marker):
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-            for thing in call, {"format": "captcha_lib weights 2", "state": call}:
+            for thing in call, {"format": "captcha_lib weights 3", "state": call}:
                 pickled = pickle.dumps(thing, protocol)
                 yield pickled
                 yield archive_of(pickled)
@@ -415,12 +419,6 @@ def bombs(marker: Path) -> Iterator[bytes]:
                 yield saved({"state": call}, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
         yield archive_of(pickle.dumps(call, 2)) + pickle.dumps(call, 2)
         yield pickle.dumps(call, 2) + archive_of(pickle.dumps(call, 2))
-
-
-def test_the_bombs_are_live(tmp_path):
-    for i, call in enumerate(calls(tmp_path / "exploded")):
-        pickle.loads(pickle.dumps(call, i))
-        (tmp_path / "exploded").unlink()
 
 
 def test_code_is_never_run(refuse, tmp_path):
@@ -435,7 +433,7 @@ def bomb(tmp_path) -> Path:
     """A file that passes for weights and for a checkpoint until it is unpickled; it makes the file `exploded`."""
     path = tmp_path / "bomb.pth"
     call = Call(open, str(tmp_path / "exploded"), "w")
-    path.write_bytes(saved({"format": "captcha_lib weights 2", "identity": {}, "state": call}))
+    path.write_bytes(saved({"format": "captcha_lib weights 3", "identity": {}, "state": call}))
     return path
 
 
@@ -463,9 +461,8 @@ def test_the_page_runs_no_code(bomb, folder, tmp_path):
 
 def test_a_checkpoint_runs_no_code(bomb, tmp_path):
     captchas, config = generated_captchas(4, 0), Config(epochs=1, channels=(4, 4, 4), hidden=8)
-    alphabet = Alphabet.of(captchas.labels)
     with pytest.raises(InputError, match=r"bomb\.pth") as caught:
-        fit(captchas, None, alphabet, config, checkpoint=bomb, resume=True, report=silent)
+        fit(captchas, None, config, session=Session(bomb, resume=True))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "exploded").exists()
 
@@ -569,6 +566,9 @@ def test_metadata_that_lack_something_are_refused(name, refuse):
         {"temperature": "0"},
         {"temperature": "-1"},
         {"temperature": "warm"},
+        {"temperature_any": "0"},
+        {"temperature_any": "nan"},
+        {"temperature_any": ""},
     ],
     ids=lambda fact: str(fact)[:30],
 )
@@ -601,161 +601,3 @@ def test_weights_in_another_file_are_never_read(place, refuse, tmp_path):
         for key, value in {"location": location, "offset": "0", "length": "16"}.items():
             tensor.external_data.add(key=key, value=value)
         refuse(model.SerializeToString(), OnnxReader)
-
-
-# No line of the project runs what a file says
-
-RUNS_CODE = {
-    "builtins.eval", "builtins.exec", "builtins.compile", "builtins.__import__",
-    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "runpy.run_path", "runpy.run_module",
-    "pandas.read_pickle", "joblib.load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
-    "torch.jit.load", "torch.hub.load", "torch.package.PackageImporter", "numpy.lib.npyio.NpzFile",
-}  # fmt: skip
-PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve"}
-HARMLESS = {"pickle", "pickle.UnpicklingError"}
-
-
-def dangers(source: str) -> list[str]:
-    """What in a program could unpickle or run something that it was given, each with its line."""
-    tree = ast.parse(source)
-    names = {name: f"builtins.{name}" for name in ("eval", "exec", "compile", "__import__")} | dict(_imported(tree))
-    fine = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_safe(node, names)}
-    found = [(node.lineno, name) for node in ast.walk(tree) for name in _risks(node, names) if id(node) not in fine]
-    return [f"line {line}: {name}" for line, name in found]
-
-
-def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
-
-
-def _full_name(node: ast.AST, names: dict[str, str]) -> str:
-    """The name with its module: "numpy.load" for np.load; "" for what has no name."""
-    if isinstance(node, ast.Attribute):
-        owner = _full_name(node.value, names)
-        return f"{owner}.{node.attr}" if owner else ""
-    return names.get(node.id, "") if isinstance(node, ast.Name) else ""
-
-
-def _risks(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
-    if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLERS:
-        yield from (name for a in node.names if (name := f"{node.module}.{a.name}") not in HARMLESS)
-    if isinstance(node, ast.Import):
-        yield from (a.name for a in node.names if a.name.split(".")[0] in PICKLERS - HARMLESS)
-    name = _full_name(node, names)
-    if name.split(".")[0] in PICKLERS and name not in HARMLESS:
-        yield name
-    if name in RUNS_CODE | {"torch.load", "importlib.import_module"} or name.startswith(("os.exec", "os.spawn")):
-        yield name
-    if isinstance(node, ast.Call):
-        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-        if not _is(keywords.get("shell", ast.Constant(False)), False):
-            yield "shell=True"
-        full = _full_name(node.func, names)
-        if full == "numpy.load" and not _is(keywords.get("allow_pickle"), False):
-            yield "numpy.load without allow_pickle=False"
-
-
-def _is_safe(call: ast.Call, names: dict[str, str]) -> bool:
-    """torch.load of weights alone, and the import of a module of this package."""
-    name = _full_name(call.func, names)
-    if name == "torch.load":
-        return any(keyword.arg == "weights_only" and _is(keyword.value, True) for keyword in call.keywords)
-    if name != "importlib.import_module":
-        return False
-    said = ast.unparse(call.args[0])
-    return isinstance(call.args[0], ast.Constant) or said.startswith("f'{__name__}.")
-
-
-def _is(node: ast.AST | None, value: bool) -> bool:
-    return isinstance(node, ast.Constant) and node.value is value
-
-
-@pytest.mark.parametrize(
-    "planted",
-    [
-        "import pickle\npickle.load(file)",
-        "import pickle as p\np.loads(raw)",
-        "from pickle import loads",
-        "from pickle import *",
-        "import pickle\nclass Mine(pickle.Unpickler): pass",
-        "import pickle\nread = pickle.loads",
-        "import dill",
-        "import cloudpickle.cloudpickle",
-        "import marshal\nmarshal.loads(raw)",
-        "import shelve\nshelve.open('x')",
-        "import torch\ntorch.load(path)",
-        "import torch\ntorch.load(path, weights_only=False)",
-        "import torch\ntorch.load(path, weights_only=trusted)",
-        "from torch import load\nload(path)",
-        "import torch\nread = torch.load",
-        "import torch\ntorch.jit.load(path)",
-        "import numpy as np\nnp.load(path)",
-        "import numpy as np\nnp.load(path, allow_pickle=True)",
-        "import numpy as np\nnp.load(path, None, True)",
-        "from numpy import load\nload(path, allow_pickle=anything)",
-        "import joblib\njoblib.load(path)",
-        "import pandas as pd\npd.read_pickle(path)",
-        "import yaml\nyaml.load(text, Loader)",
-        "eval(text)",
-        "exec(text)",
-        "run = eval",
-        "import builtins\nbuiltins.exec(text)",
-        "__import__(name)",
-        "import os\nos.system(text)",
-        "from os import system as go\ngo(text)",
-        "import os\nos.execv(path, words)",
-        "import subprocess\nsubprocess.run(text, shell=True)",
-        "import subprocess\nsubprocess.Popen(text, shell=wanted)",
-        "from importlib import import_module\nimport_module(name)",
-        "def f():\n    import os\n    os.popen(text)",
-    ],
-)
-def test_a_danger_is_seen(planted):
-    assert dangers(planted)
-
-
-@pytest.mark.parametrize(
-    "harmless",
-    [
-        "model.eval()",
-        "import torch\ntorch.load(path, weights_only=True)",
-        "import numpy as np\nnp.load(path, allow_pickle=False)",
-        "import pickle\ntry: pass\nexcept pickle.UnpicklingError: pass",
-        "import json\njson.load(file)",
-        "import re\nre.compile(text)",
-        "import subprocess\nsubprocess.run(words, shell=False)",
-        "from importlib import import_module\nimport_module(f'{__name__}.decode')",
-        "import os\nos.environ.get('x')",
-    ],
-)
-def test_what_is_harmless_is_let_through(harmless):
-    assert dangers(harmless) == []
-
-
-def programs() -> list[Path]:
-    folders = "captcha_lib", "benchmarks", "examples", "notebooks"
-    return sorted(file for folder in folders for file in (ROOT / folder).glob("*.[pi][yp]*") if file.is_file())
-
-
-def code_of(file: Path) -> str:
-    """A program's text; of a notebook the code of its cells, in which a line for the shell counts as os.system."""
-    if file.suffix == ".py":
-        return file.read_text(encoding="utf-8")
-    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-    lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").splitlines()
-    return "\n".join("eval()" if line.lstrip().startswith("!") else line for line in lines if line[:1] != "%")
-
-
-@pytest.mark.parametrize("file", programs(), ids=lambda file: file.name)
-def test_no_line_runs_what_a_file_says(file):
-    assert dangers(code_of(file)) == []
-
-
-def test_all_programs_are_looked_at():
-    names = {file.name for file in programs()}
-    assert {"reader.py", "train.py", "read.py", "read_onnx.py", "01_explore_data.ipynb"} <= names

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captcha_lib.config import Config
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas, generated_captchas
 from captcha_lib.training import fit
 from studies import growth
@@ -70,3 +70,9 @@ def test_only_test_images_are_read(monkeypatch):
     assert trained[0] < trained[1] < set(captchas.labels[:32])
     assert read == [captchas.labels[36:]] * 2
     assert table["n"].iloc[2] == 4
+
+
+def test_too_few_images_are_refused(reader):
+    few = split().rows([0, 1, 2, 32, 36])
+    with pytest.raises(InputError, match="3 training images cannot be quartered"):
+        learning_curve(few, lambda n: TINY, reader)

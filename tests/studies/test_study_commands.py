@@ -98,7 +98,23 @@ def test_bench_takes_the_official_split(refuse, folder, tmp_path):
 @pytest.fixture(scope="module")
 def crossvalidated(folder, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("crossval") / "crossval"
-    words = "crossval", "--data", folder, "--folds", 2, "--seeds", 1, "--epochs", 1, "--generated", 4, "--out", out
+    words = (
+        "crossval",
+        "--data",
+        folder,
+        "--folds",
+        2,
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "--generated",
+        4,
+        "--jobs",
+        1,
+        "--out",
+        out,
+    )
     assert run(*words) == 0
     return out
 
@@ -116,7 +132,21 @@ def test_crossval_reads_every_image_once_a_seed(crossvalidated, folder):
 
 def test_crossval_continues_where_it_was(crossvalidated, folder, capsys):
     before = (crossvalidated / "crossval_predictions.csv").read_bytes()
-    words = "crossval", "--data", folder, "--folds", 2, "--seeds", 1, "--epochs", 1, "--out", crossvalidated
+    words = (
+        "crossval",
+        "--data",
+        folder,
+        "--folds",
+        2,
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "--jobs",
+        1,
+        "--out",
+        crossvalidated,
+    )
     assert run(*words) == 0
     assert "2 folds, 1 seeds: 0 networks to train, 2 are there already" in capsys.readouterr().out
     assert (crossvalidated / "crossval_predictions.csv").read_bytes() == before
@@ -133,7 +163,7 @@ def test_audit_needs_its_cross_validation(folder, tmp_path, refuse):
 
 
 def test_plant_lists_the_planted_labels(folder, tmp_path, capsys):
-    words = "--count", 3, "--folds", 2, "--epochs", 1, "--out", tmp_path / "planted"
+    words = "--count", 3, "--folds", 2, "--epochs", 1, "--jobs", 1, "--out", tmp_path / "planted"
     assert run("plant", "--data", folder, *words) == 0
     table = pd.read_csv(tmp_path / "planted" / "planted.csv", dtype=str)
     assert table.columns.tolist() == ["rank", "file", "label", "true_label", "margin"]
