@@ -24,8 +24,8 @@ from captcha_lib.files import new_folder, sole_writer
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe, recipe_for
-from captcha_lib.runs.checkpoint import made_by
 from captcha_lib.training import fit, weights_digest
+from studies.digest import made_by
 from studies.jobs import is_done, read_json, report_outdated, run_in_processes
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses

@@ -8,12 +8,11 @@ import json
 import shutil
 from collections.abc import Iterable
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 from captcha_lib.config import InputError
 from captcha_lib.files import replacing, write_text
-from captcha_lib.runs.digest import code_digest
+from studies.digest import made_by
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE_DIR = ROOT / "output" / "reference"
@@ -66,7 +65,7 @@ def record(files: Iterable[Path], command: str, *modules: str) -> None:
     for name in names:
         if not _exists(name):
             raise InputError(f"{name}: no such module of this project")
-    entry = {"command": command, "modules": names, **_made_by(names), "date": date.today().isoformat()}
+    entry = {"command": command, "modules": names, **made_by(*names), "date": date.today().isoformat()}
     entries = read_entries()
     for file in files:
         if not file.is_file():
@@ -112,14 +111,9 @@ def _reason(entry: dict | None) -> str | None:
         return None
     if entry["code"] is None:
         return f"made by commit {entry['commit']}, which recorded no digest ({entry['command']})"
-    ours = _made_by(entry["modules"])
+    ours = made_by(*entry["modules"])
     differing = [f"{name} {entry[name]}, here {ours[name]}" for name in ours if entry[name] != ours[name]]
     return f"made by other code: {'; '.join(differing)} ({entry['command']})" if differing else None
-
-
-def _made_by(modules: list[str]) -> dict:
-    """As `runs.checkpoint.made_by`, without importing torch."""
-    return {"code": code_digest(*modules), "torch": version("torch").partition("+")[0]}
 
 
 def _exists(module: str) -> bool:

@@ -18,7 +18,8 @@ import torch
 
 from captcha_lib.config import InputError
 from captcha_lib.files import sole_writer, write_text
-from captcha_lib.runs.checkpoint import CODE, differences, made_by
+from captcha_lib.runs.checkpoint import CODE, differences
+from studies.digest import made_by
 
 Figures = dict[str, Any]
 

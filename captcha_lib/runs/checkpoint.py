@@ -1,7 +1,9 @@
 """Checkpoints: the state of a training after an epoch, and whose training it is."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,21 +13,29 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.reading.torch_reader import write_tensors
-from captcha_lib.runs.digest import code_digest
 
-CODE = ("code", "torch")  # what differs where the same training is run by other code
+CODE = ("code", "torch")  # parts of an identity that tell by which code a training was run
 
 
 def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
     """What has to agree for two trainings to be the same one; plain values only."""
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     images = f"{train.identity()} + {'0' if val is None else val.identity()}"
-    return settings | {"alphabet": alphabet.characters, "images": images} | made_by("captcha_lib.training")
+    return (
+        settings
+        | {"alphabet": alphabet.characters, "images": images}
+        | {
+            "code": code_digest(),
+            "torch": torch.__version__.partition("+")[0],
+        }
+    )
 
 
-def made_by(*modules: str) -> dict:
-    """The digest of the code that makes a result, and torch's version; see `code_digest`."""
-    return {"code": code_digest(*modules), "torch": torch.__version__.partition("+")[0]}
+@cache
+def code_digest() -> str:
+    """Eight hexadecimal digits that change when the source of this package does."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 
 def differences(theirs: dict, ours: dict) -> list[str]:

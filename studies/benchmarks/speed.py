@@ -11,7 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from studies.evidence import ROOT
+
 PEAK_UNIT = 2**20 if platform.system() == "Darwin" else 2**10  # a MB in what getrusage counts memory in
+
+# Runs captcha_lib as a command, and then prints the peak of its memory.
+_THEN_PEAK = """
+import atexit, runpy
+from studies.benchmarks.speed import peak_mb
+atexit.register(lambda: print(peak_mb()))
+runpy.run_module("captcha_lib", run_name="__main__", alter_sys=True)
+"""
 
 
 def timed_all(read: Callable, things: list) -> tuple[list, list[float]]:
@@ -50,19 +60,23 @@ def time_predict(files: list[Path], weights: str | Path, count: int) -> dict[str
         folder.mkdir()
         for i in range(count):
             shutil.copyfile(files[i % len(files)], folder / f"{i}{files[i % len(files)].suffix}")
-        cold_s, cold_mb = _run([str(files[0])], weights)
-        folder_s, _ = _run([str(folder), "--csv", "--out", str(Path(temporary) / "texts.csv")], weights)
-    return {"predict_cold_s": cold_s, "predict_cold_mb": cold_mb, "predict_10k_s": folder_s}
+        alone = ["predict", str(files[0]), "--weights", str(weights)]
+        many = ["predict", str(folder), "--csv", "--out", str(Path(temporary) / "texts.csv"), "--weights", str(weights)]
+        return {
+            "predict_cold_s": _time(["-m", "captcha_lib", *alone]),
+            "predict_cold_mb": _peak(["-c", _THEN_PEAK, *alone]),
+            "predict_10k_s": _time(["-m", "captcha_lib", *many]),
+        }
 
 
-def _run(words: list[str], weights: str | Path) -> tuple[float, float]:
-    """Runs `predict`; seconds and the peak of its memory in MB."""
+def _time(command: list[str]) -> float:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "captcha_lib", "predict", *words, "--weights", str(weights)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it once more
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit status {process.returncode}")
-    return seconds, usage.ru_maxrss / PEAK_UNIT
+    subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def _peak(command: list[str]) -> float:
+    """The peak of a command's memory in MB, told by itself: the system counts its parent's, too."""
+    there = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=there, check=True)
+    return float(done.stdout.splitlines()[-1])

@@ -337,5 +337,5 @@ def test_what_cannot_be_seen_is_no_name_and_no_label(own_folder, character):
     one.rename(own_folder / "1.png")
     rows = [f'{path.name},"{path.stem}{character}"' for path in own_folder.iterdir()]
     (own_folder / "labels.csv").write_text("\n".join(["file,label", *rows]), errors="surrogateescape")
-    with pytest.raises(InputError, match=r"cannot be (seen|read)"):
+    with pytest.raises(InputError, match=r"(non-printable|cannot be read)"):
         load_data(str(own_folder))

@@ -88,7 +88,8 @@ def test_both_of_our_readers_are_measured_as_users_call_them(options, folder, re
     assert by_file == {f"{label}.png": text for label, text in zip(drawn[0], texts, strict=True)}
     assert all(figures[what] > 0 for what in read.MEASURED)
     assert figures["images_per_second"] == pytest.approx(1000 / figures["ms_list"])
-    assert 10 < figures["predict_cold_mb"] < 2000
+    # and not that of this process, which holds torch
+    assert 10 < figures["predict_cold_mb"] < (200 if "ONNX" in name else 2000)
 
 
 def test_users_call_captcha_lib_read(options, folder, monkeypatch):
@@ -107,7 +108,7 @@ def test_users_call_captcha_lib_read(options, folder, monkeypatch):
 
 
 def test_a_command_that_fails_is_not_timed(tmp_path):
-    with pytest.raises(RuntimeError, match="exit status 2"):
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 2"):
         speed.time_predict([tmp_path / "none.png"], "kaggle", 0)
 
 

@@ -12,10 +12,9 @@ from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas, generated_captchas
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe
-from captcha_lib.runs.checkpoint import made_by
-from captcha_lib.runs.digest import modules_of
 from studies import crossval
 from studies.crossval import OutOfFold, crossvalidate, draw_folds, fold_recipe, load_crossval
+from studies.digest import made_by, modules_of
 
 TINY = Config(epochs=1, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 CAPTCHAS = generated_captchas(24, seed=3)

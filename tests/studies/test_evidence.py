@@ -5,8 +5,8 @@ import json
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.runs.checkpoint import made_by
 from studies import evidence
+from studies.digest import made_by
 from studies.evidence import check, listed, modules_of_command, read_entries, record
 
 ZERO = "python -m studies zero --seeds 5"

@@ -18,6 +18,10 @@ def square(n: int, log: Path) -> dict:
     return {"square": n * n, "process": os.getpid()}
 
 
+def fail() -> dict:
+    return {"share": 1 / 0}
+
+
 def work(log: Path, *numbers: int) -> dict:
     return {f"job {n}": Job(square, (n, log)) for n in numbers}
 
@@ -76,7 +80,7 @@ def test_a_job_is_identified_beside_its_run(tmp_path):
 
 
 def test_a_job_that_fails_leaves_nothing(tmp_path):
-    broken = {"broken": Job(divmod, (1, 0))}
+    broken = {"broken": Job(fail, ())}
     with pytest.raises(ZeroDivisionError):
         run_jobs(tmp_path / "jobs", broken, {}, jobs=1, report=str)
     assert not (tmp_path / "jobs" / "broken.json").exists()

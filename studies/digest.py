@@ -5,10 +5,16 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = ("captcha_lib", "studies")
+
+
+def made_by(*modules: str) -> dict:
+    """The digest of the code that makes a result, and torch's version; see `code_digest`."""
+    return {"code": code_digest(*modules), "torch": version("torch").partition("+")[0]}
 
 
 @cache
@@ -90,7 +96,7 @@ def _source(name: str) -> Path | None:
     """The file of a module of this project; None where there is none. Nothing is imported for it."""
     project, *rest = name.split(".")
     spec = find_spec(project)
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not spec.has_location:
         return None
     path = Path(spec.origin).parent.joinpath(*rest)
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
