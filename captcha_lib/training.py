@@ -87,12 +87,8 @@ class State:
         for name in ("model", "averaged", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
         self.history, self.best = saved["history"], saved["best"]
-        parts = [
-            *self.model.state_dict().values(),
-            *self.averaged.state_dict().values(),
-            *self.best["weights"].values(),
-        ]
-        if not all(tensor.isfinite().all() for tensor in parts):
+        parts = self.model.state_dict(), self.averaged.state_dict(), self.best["weights"]
+        if not all(tensor.isfinite().all() for part in parts for tensor in part.values()):
             raise ValueError("weights that are not finite")
         if [row["epoch"] for row in self.history] != list(range(1, len(self.history) + 1)):
             raise ValueError("epochs are missing")
@@ -136,20 +132,14 @@ def _fit(
     train: Captchas | Stream, val: Captchas | None, config: Config, start: TorchReader | None, session: Session
 ) -> tuple[TorchReader, pd.DataFrame]:
     torch.manual_seed(config.seed)
-    alphabet, batches = train.alphabet, open_batches(train, train.alphabet, config, own_rank())
+    alphabet, batches = train.alphabet, open_batches(train, config, own_rank())
     model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout)
     if start is not None:
         _take_over(model, start, alphabet)
     state = _start(model.to(session.device).to(memory_format=torch.channels_last), batches.steps, config)
     _check_labels(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()), alphabet)
     own = identity(train, val, alphabet, config) | {"start": weights_digest(start)}
-    checkpoint = session.checkpoint
-    if (
-        checkpoint is not None
-        and session.resume
-        and checkpoint.exists()
-        and load_checkpoint(checkpoint, state.load_state_dict, own, session.report)
-    ):
+    if session.resume and load_checkpoint(session.checkpoint, state.load_state_dict, own, session.report):
         session.report(f"resumed after epoch {len(state.history)}")
     distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
@@ -163,8 +153,8 @@ def _fit(
         row["seconds"] = spent + time.perf_counter() - began
         state.history.append(row)
         _keep_if_best(state, row)
-        if checkpoint is not None and leads():
-            save_checkpoint(checkpoint, state.state_dict(), own)
+        if session.checkpoint is not None and leads():
+            save_checkpoint(session.checkpoint, state.state_dict(), own)
         session.report(describe_epoch(row, config.epochs))
     return _best_reader(state, train, val), pd.DataFrame(state.history)
 

@@ -26,7 +26,7 @@ def texts_of(batches) -> list[str]:
 
 def epoch_of(source, epoch: int = 0, batch_size: int = 16, rank: Rank = Rank()) -> list[Batch]:
     config = replace(Config(), batch_size=batch_size)
-    return list(open_batches(source, ALPHABET, config, rank).epoch(epoch, torch.Generator().manual_seed(0)))
+    return list(open_batches(source, config, rank).epoch(epoch, torch.Generator().manual_seed(0)))
 
 
 def same(one: list[Batch], two: list[Batch]) -> bool:
@@ -34,15 +34,15 @@ def same(one: list[Batch], two: list[Batch]) -> bool:
 
 
 def test_memory_gives_every_image_once():
-    captchas = generated_captchas(20, 1)
+    captchas = generated_captchas(20, 1).replace(alphabet=ALPHABET)
     batches = epoch_of(captchas, batch_size=8)
     assert [len(batch.images) for batch in batches] == [8, 8, 4]
     assert sorted(texts_of(batches)) == sorted(captchas.labels)
 
 
 def test_memory_repeats_few_images_to_fill_an_epoch():
-    captchas = generated_captchas(3, 1)
-    batches = list(open_batches(captchas, ALPHABET, replace(TINY, per_epoch=20)).epoch(0, torch.Generator()))
+    captchas = generated_captchas(3, 1).replace(alphabet=ALPHABET)
+    batches = list(open_batches(captchas, replace(TINY, per_epoch=20)).epoch(0, torch.Generator()))
     assert [len(batch.images) for batch in batches] == [8, 8, 4]
     assert set(texts_of(batches)) == set(captchas.labels)
 
@@ -57,7 +57,7 @@ def test_a_streams_pictures_show_their_texts():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_epoch_of_a_stream_has_its_size_and_follows_the_one_before(workers):
-    stream = open_batches(replace(HERE, workers=workers), ALPHABET, Config())
+    stream = open_batches(replace(HERE, workers=workers), Config())
     epochs = [list(stream.epoch(epoch, None)) for epoch in range(3)]
     assert [[len(batch.images) for batch in batches] for batches in epochs] == [[16, 16, 16, 16]] * 3
     assert same(epochs[2], epoch_of(HERE, 2)), "an epoch is that of its number, wherever one begins"
@@ -66,7 +66,7 @@ def test_an_epoch_of_a_stream_has_its_size_and_follows_the_one_before(workers):
 
 
 def test_no_captcha_comes_twice():
-    stream = StreamBatches(Stream(600, workers=0), ALPHABET, Config())
+    stream = StreamBatches(Stream(600, workers=0), Config())
     batches = [batch for epoch in range(3) for batch in stream.epoch(epoch, None)]
     pictures = {image.numpy().tobytes() for batch in batches for image in batch.images}
     assert len(pictures) == sum(len(batch.images) for batch in batches) == 3 * 608
@@ -86,7 +86,7 @@ def test_processes_draw_different_captchas_in_equally_many_steps(world):
 
 @pytest.mark.parametrize("n", [20, 17, 33])
 def test_processes_share_images_in_memory(n):
-    captchas, texts, steps = generated_captchas(n, 1), [], []
+    captchas, texts, steps = generated_captchas(n, 1).replace(alphabet=ALPHABET), [], []
     for rank in range(2):
         batches = epoch_of(captchas, batch_size=8, rank=Rank(rank, 2))
         texts += texts_of(batches)
@@ -130,7 +130,7 @@ def test_a_stream_describes_its_images_as_captchas_do():
         assert getattr(memory, name) == getattr(stream, name)
     assert len(memory) == len(stream)
     assert replace(HERE, style=replace(KAPTCHA, length=(4, 6))).length is None
-    steps = [open_batches(source, ALPHABET, Config()).steps for source in (memory, stream)]
+    steps = [open_batches(source, Config()).steps for source in (memory, stream)]
     assert steps == [2, 2]
 
 
@@ -167,7 +167,7 @@ def test_training_goes_on_from_a_reader():
 
 
 def test_what_a_process_draws_next_is_ready_while_it_trains():
-    batches = open_batches(replace(HERE, per_epoch=1000, workers=1), ALPHABET, Config()).epoch(0, None)
+    batches = open_batches(replace(HERE, per_epoch=1000, workers=1), Config()).epoch(0, None)
     assert len(list(islice(batches, 3))) == 3
 
 

@@ -59,14 +59,20 @@ def test_what_stands_outside_the_lock(name):
 
 
 def test_extras_are_followed():
-    assert "optuna" in reached("sweep")
-    assert "optuna" not in reached("")
-    assert reached("sweep") < reached("dev")
+    assert "onnx" in reached("export")
+    assert "onnx" not in reached("train")
+    assert reached("train") < reached("export") < reached("dev")
+
+
+def test_reading_brings_little():
+    """Fault 5: JupyterLab, kagglehub and matplotlib came with it."""
+    assert {"numpy", "pillow", "onnxruntime"} <= reached("")
+    assert not reached("") & {"torch", "torchvision", "pandas", "scipy", "matplotlib", "jupyterlab", "kagglehub", "onnx"}
 
 
 def test_other_pythons_count():
     assert "audioop-lts" in reached("demo", TESTED)
-    assert "overrides" in reached("", TESTED)
+    assert "overrides" in reached("notebooks", TESTED)
 
 
 def test_no_installed_package_lacks_or_breaks_another():
@@ -82,7 +88,7 @@ def test_torch_and_torchvision_are_the_tested_pair():
 
 
 def test_peers_share_the_locked_versions():
-    lines = (ROOT / "benchmarks" / "peers.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "studies" / "benchmarks" / "peers.txt").read_text(encoding="utf-8").splitlines()
     peers = dict(line.split("#")[0].split("==") for line in lines if not line.startswith("#"))
     shared = pins().keys() & peers.keys()
     assert shared == {"numpy", "scipy", "pillow", "onnxruntime"}

@@ -7,7 +7,7 @@ same images. Of a distributed training each process takes the batches of its ran
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -96,10 +96,10 @@ class MemoryBatches:
         named_texts: the texts that have to be spelt, each with the name of its file.
     """
 
-    def __init__(self, captchas: Captchas, alphabet: Alphabet, config: Config, rank: Rank = Rank()) -> None:
+    def __init__(self, captchas: Captchas, config: Config, rank: Rank = Rank()) -> None:
         self.captchas = captchas.repeated(config.per_epoch)
         self.batch_size, self.rank = config.batch_size, rank
-        self.ids, self.lengths = alphabet.encode_batch(self.captchas.labels)
+        self.ids, self.lengths = captchas.alphabet.encode_batch(self.captchas.labels)
         self.steps = -(-len(self.captchas) // config.batch_size)
         self.named_texts = captchas.named_labels()
 
@@ -114,8 +114,8 @@ class MemoryBatches:
 class StreamBatches:
     """The captchas of a stream, drawn in processes of their own, a little ahead of the training; see MemoryBatches."""
 
-    def __init__(self, stream: Stream, alphabet: Alphabet, config: Config, rank: Rank = Rank()) -> None:
-        self.stream, self.alphabet, self.rank = stream, alphabet, rank
+    def __init__(self, stream: Stream, config: Config, rank: Rank = Rank()) -> None:
+        self.stream, self.rank = stream, rank
         self.batch_size = -(-config.batch_size // rank.world)
         self.steps = -(-stream.per_epoch // (self.batch_size * rank.world))
         longest = stream.style.length[1]
@@ -125,10 +125,10 @@ class StreamBatches:
     def epoch(self, epoch: int, rng: torch.Generator) -> Iterator[Batch]:
         """The batches of an epoch, which is the one after that of the last call."""
         if self._batches is None:
-            drawn = StreamBlocks(self.stream, self.alphabet, self.batch_size, self.steps, epoch, self.rank)
-            ahead = AHEAD if self.stream.workers else None
+            drawn = StreamBlocks(self.stream, self.batch_size, self.steps, epoch, self.rank)
             # a generator of its own, or starting it would advance the random state of the epoch that it starts in
-            workers, own = self.stream.workers, torch.Generator()
+            own, workers = torch.Generator(), self.stream.workers
+            ahead = AHEAD if workers else None
             blocks = DataLoader(drawn, batch_size=None, num_workers=workers, generator=own, prefetch_factor=ahead)
             # whole blocks, split here: handing a tensor from process to process costs half a millisecond
             parts = ([part.split(self.batch_size) for part in block] for block in blocks)
@@ -143,16 +143,9 @@ class StreamBlocks(IterableDataset):
     """
 
     def __init__(
-        self,
-        stream: Stream,
-        alphabet: Alphabet | None = None,
-        batch_size: int = BLOCK,
-        steps: int | None = None,
-        first_epoch: int = 0,
-        rank: Rank = Rank(),
+        self, stream: Stream, batch_size: int = BLOCK, steps: int = 0, first_epoch: int = 0, rank: Rank = Rank()
     ) -> None:
-        self.stream, self.alphabet = stream, alphabet or stream.alphabet
-        self.first_epoch, self.rank = first_epoch, rank
+        self.stream, self.first_epoch, self.rank = stream, first_epoch, rank
         steps = steps or -(-stream.per_epoch // batch_size)
         batches = max(1, BLOCK // batch_size)
         self.sizes = [batch_size * min(batches, steps - done) for done in range(0, steps, batches)]
@@ -160,14 +153,11 @@ class StreamBlocks(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         first, every = (worker.id, worker.num_workers) if worker else (0, 1)
-        turn = first
-        while True:
+        for turn in count(first, every):
             epoch, i = divmod(turn, len(self.sizes))
-            # every rank has blocks of its own
-            block = i * self.rank.world + self.rank.rank
+            block = i * self.rank.world + self.rank.rank  # every rank has blocks of its own
             texts, images = draw_block(self.stream, self.sizes[i], self.first_epoch + epoch, block)
-            yield Batch(images, *self.alphabet.encode_batch(texts))
-            turn += every
+            yield Batch(images, *self.stream.alphabet.encode_batch(texts))
 
 
 def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str], torch.Tensor]:
@@ -182,9 +172,6 @@ def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str
     return [texts[i] for i in texts_order], images[order]
 
 
-def open_batches(
-    source: Captchas | Stream, alphabet: Alphabet, config: Config, rank: Rank = Rank()
-) -> MemoryBatches | StreamBatches:
+def open_batches(source: Captchas | Stream, config: Config, rank: Rank = Rank()) -> MemoryBatches | StreamBatches:
     """The batches of a data set or a stream; the batch size of `config` is that of all processes together."""
-    batches = StreamBatches if isinstance(source, Stream) else MemoryBatches
-    return batches(source, alphabet, config, rank)  # type: ignore[arg-type]
+    return StreamBatches(source, config, rank) if isinstance(source, Stream) else MemoryBatches(source, config, rank)

@@ -39,11 +39,7 @@ class Reader(ABC):
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "Reader":
-        """The reader of a weights file: .onnx is read by ONNX Runtime, all else by torch.
-
-        Args:
-            device: for torch, such as "cpu" or "cuda".
-            threads: for ONNX Runtime.
+        """The reader of a weights file: .onnx is read by ONNX Runtime with `threads`, all else by torch on `device`.
 
         Raises InputError if there is no such file, or it holds no weights of this project.
         """

@@ -52,7 +52,7 @@ class TorchReader(Reader):
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "TorchReader":
         """Reads a weights file; raises InputError for one that is missing, damaged, foreign, or carries code."""
-        weights = _unpacked(Path(path))
+        weights = unpacked(Path(path))
         if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] not in (FORMAT, OLDER_FORMAT):
             raise InputError(f"weights {path}: not weights of this project; train some with the train command")
         if weights["format"] == OLDER_FORMAT:  # with one temperature for all decoders
@@ -78,7 +78,7 @@ def round_weights(model: CRNN) -> None:
     model.load_state_dict({name: _stored(tensor) for name, tensor in model.state_dict().items()})
 
 
-def _unpacked(path: Path) -> Any:
+def unpacked(path: Path) -> Any:
     """What torch finds in a file, without running code; raises InputError."""
     try:
         if path.is_dir():

@@ -12,7 +12,7 @@ from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
-from captcha_lib.reading.torch_reader import write_tensors
+from captcha_lib.reading.torch_reader import unpacked, write_tensors
 
 CODE = ("code", "torch")  # parts of an identity that tell by which code a training was run
 
@@ -49,14 +49,18 @@ def save_checkpoint(path: Path, state_dict: dict, own: dict) -> None:
     write_tensors(path, {"identity": own, "state": state_dict})
 
 
-def load_checkpoint(path: Path, load_state: Callable[[dict], None], own: dict, report: Callable[[str], None]) -> bool:
-    """Hands the state of a checkpoint to `load_state`; False, and a line, where other code made it.
+def load_checkpoint(
+    path: Path | None, load_state: Callable[[dict], None], own: dict, report: Callable[[str], None]
+) -> bool:
+    """Hands the state of a checkpoint, if there is one, to `load_state`; False, and a line, where other code made it.
 
     Raises:
         InputError: it belongs to another training, or cannot be read.
     """
+    if path is None or not path.exists():
+        return False
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = unpacked(path)
         theirs, state_dict = dict(saved["identity"]), saved["state"]
     except Exception as error:  # a truncated or foreign file fails in many ways
         raise _unreadable(path, error) from None

@@ -114,7 +114,7 @@ def machine(device: str = "cpu", bfloat16: bool = True) -> dict:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": str(cpu_facts().get("cpu_name", platform.processor())),
+        "processor": str(cpu_facts().get("cpu_name") or platform.processor() or platform.machine()),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "precision": "bfloat16" if bfloat16 and has_bfloat16(device) else "float32",

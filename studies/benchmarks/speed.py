@@ -14,7 +14,6 @@ from pathlib import Path
 from studies.evidence import ROOT
 
 PEAK_UNIT = 2**20 if platform.system() == "Darwin" else 2**10  # a MB in what getrusage counts memory in
-
 # Runs captcha_lib as a command, and then prints the peak of its memory.
 _THEN_PEAK = """
 import atexit, runpy
