@@ -29,22 +29,14 @@ def count_doubles(text: str) -> int:
 
 @dataclass(frozen=True)
 class Alphabet:
-    """The characters that a network can read, in the order of their class ids.
+    """The characters that a network can read, in the order of their class ids: each once, or it raises InputError."""
 
-    Args:
-        characters: each character once, for instance "2345678bcdefgmnpwxy".
-
-    Raises:
-        InputError: no characters, or a duplicate one.
-    """
-
-    characters: str
+    characters: str  # for instance "2345678bcdefgmnpwxy"
 
     def __post_init__(self) -> None:
         if not self.characters:
             raise InputError("alphabet: it is empty; name at least one character")
-        doubled = sorted(c for c in set(self.characters) if self.characters.count(c) > 1)
-        if doubled:
+        if doubled := sorted(c for c in set(self.characters) if self.characters.count(c) > 1):
             raise InputError(f"alphabet {self.characters!r}: duplicate character {doubled[0]!r}; name each once")
 
     @classmethod
@@ -59,8 +51,7 @@ class Alphabet:
 
     def encode(self, text: str) -> np.ndarray:
         """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
-        unknown = sorted(set(text) - set(self.characters))
-        if unknown:
+        if unknown := sorted(set(text) - set(self.characters)):
             raise InputError(f"text {text!r}: {named(unknown[0])} is not in the alphabet {self.characters!r}")
         return np.array([self.characters.index(c) + 1 for c in text], dtype=np.int64)
 

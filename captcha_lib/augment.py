@@ -15,15 +15,9 @@ BEND_KNOTS = (4, 9)  # rows and columns of control points, about 16 x 22 px apar
 
 
 def augment(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Moves, slants, shears, scales and bends each image and changes its contrast.
+    """Moves, slants, shears, scales and bends each image and changes its contrast: (B, 1, H, W) uint8 -> the same.
 
-    Args:
-        images: grey pictures.
-        strength: scales every maximum above; 0 leaves the images as they are.
-        generator: the source of random numbers, on the CPU.
-
-    Shape:
-        (B, 1, H, W) uint8 -> (B, 1, H, W) uint8.
+    `strength` scales every maximum above; 0 leaves the images as they are. The generator is on the CPU.
     """
     if not strength:
         return images

@@ -15,16 +15,8 @@ RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or (CHECKOUT / "output" / "run" if 
 MIN_SIDE = 16  # px; smaller pictures are thumbnails, and the network halves them four times
 
 # The extra that brings an optional package; all others come with `train`.
-_EXTRAS = {
-    "captcha": "notebooks",
-    "gradio": "demo",
-    "kagglehub": "kaggle",
-    "onnx": "export",
-    "optuna": "dev",
-    "rapidocr": "legibility",
-    "sklearn": "notebooks",
-    "torchinfo": "notebooks",
-}
+_EXTRAS = {"gradio": "demo", "kagglehub": "kaggle", "onnx": "export", "optuna": "dev", "rapidocr": "legibility"}
+_EXTRAS |= dict.fromkeys(("captcha", "joblib", "sklearn", "torchinfo"), "notebooks")
 
 
 class InputError(ValueError):
@@ -46,8 +38,7 @@ class Config:
     batch_size: int = 16
     # The least number of images an epoch: fewer are repeated, each time in another warp. 0 shows each once.
     per_epoch: int = 0
-    # The peak of the one-cycle schedule (Smith and Topin, 2019), and the share of the steps after
-    # which it is reached.
+    # The peak of the one-cycle schedule (Smith and Topin, 2019), and the share of the steps after which it is reached.
     learning_rate: float = 3e-3
     schedule_peak: float = 0.2
     # AdamW's second moment; the schedule moves the first between 0.95 and 0.85. 0.99 forgets within an epoch or two.

@@ -3,8 +3,9 @@
 Greedy and beam report the probability of a text among all texts, whatever way they found it; exact length reports its
 share of the probability of all texts of that length. See `lattice` for what these probabilities are.
 
-Scores are arrays or tensors on the CPU; -inf rules a class out. NaN and +inf are refused, and so is a time step that
-rules out all classes. All of this is NumPy, so that reading with ONNX Runtime needs no torch.
+Scores are arrays or tensors on the CPU; -inf rules a class out. NaN and +inf raise an InputError, and so do a time step
+that rules out all classes and a length that no text spelt in T steps can have. All of this is NumPy, so that reading
+with ONNX Runtime needs no torch.
 """
 
 from dataclasses import dataclass
@@ -54,13 +55,11 @@ class Span:
 def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
     """Rules out every character that is not in `allowed`, (..., K) -> (..., K); probabilities then sum to 1 without it.
 
-    Raises:
-        InputError: no allowed character, or one that the network does not know; scores that hold NaN or infinity.
+    Raises InputError for no allowed character, and for one that the network does not know.
     """
     if not allowed:
         raise InputError("alphabet: it is empty; name at least one character that may occur")
-    unknown = sorted(set(allowed) - set(alphabet.characters))
-    if unknown:
+    if unknown := sorted(set(allowed) - set(alphabet.characters)):
         raise InputError(f"alphabet {allowed!r}: {unknown[0]!r} is not in the alphabet {alphabet.characters!r}")
     ruled_out = np.ones(alphabet.num_classes, dtype=bool)
     ruled_out[[BLANK, *alphabet.encode(allowed)]] = False
@@ -80,13 +79,8 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
     It searches only where the text of the best path has a probability of at most one half: nothing beats more. What is
     found is ranked by its exact probability.
 
-    Args:
-        logits: scores.
-        alphabet: the characters of the classes.
-        width: prefixes kept at each time step.
-
     Shape:
-        (B, T, K) -> B readings.
+        (B, T, K) -> B readings; `width` prefixes are kept at each time step.
     """
     log_probs = log_probabilities(logits)
     ids = best_texts(log_probs)
@@ -99,17 +93,8 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
 def decode_length(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 64) -> list[Reading]:
     """The likeliest text of exactly `length` characters; its confidence is its share of all the texts of that length.
 
-    Args:
-        logits: scores.
-        alphabet: the characters of the classes.
-        length: L, in characters.
-        width: prefixes of each length that are kept; see `lattice.likely_texts`.
-
     Shape:
-        (B, T, K) -> B readings.
-
-    Raises:
-        InputError: a length that no text spelt in T steps can have.
+        (B, T, K) -> B readings; `width` prefixes of each length are kept, see `lattice.likely_texts`.
     """
     log_probs = log_probabilities(logits)
     total = _checked_total(log_probs, length)
@@ -127,9 +112,6 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int 
 
     Shape:
         (T, K) -> at most `width` readings, each with its share of all the texts of that length.
-
-    Raises:
-        InputError: a length that no text spelt in T steps can have.
     """
     log_probs = log_probabilities(logits)
     total = _checked_total(log_probs[None], length)[0] if length else 0.0
@@ -146,29 +128,22 @@ def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
 
     Shape:
         (B, T, K) -> B texts.
-
-    Raises:
-        InputError: a length that no text spelt in T steps can have.
     """
     scores = checked(logits)
     ids = best_texts(scores)
-    if length:
-        for i in [i for i, text in enumerate(ids) if len(text) != length]:
-            _check_length(length, scores.shape[1])
-            ids[i] = best_text_of_length(log_probabilities(scores[i]), length)
+    for i in [i for i, text in enumerate(ids) if length not in (0, len(text))]:
+        _check_length(length, scores.shape[1])
+        ids[i] = best_text_of_length(log_probabilities(scores[i]), length)
     return [alphabet.decode(text) for text in ids]
 
 
 def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
     """The time steps that spelt each character, on the likeliest path that spells `text` (Viterbi).
 
-    Args:
-        logits: (T, K).
-        text: L characters.
-        alphabet: the characters of the classes.
+    Raises InputError if T is too short for the text, or what it needs is ruled out.
 
-    Raises:
-        InputError: T is too short for the text, or what it needs is ruled out.
+    Shape:
+        (T, K) and a text of L characters -> L spans.
     """
     log_probs = log_probabilities(logits)  # (T, K)
     ids = alphabet.encode(text)

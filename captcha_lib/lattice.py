@@ -49,11 +49,7 @@ _PATHS = _Semiring(np.maximum, np.add, -np.inf, 0.0)  # logarithms of the likeli
 
 
 def checked(logits: ArrayLike) -> np.ndarray:
-    """The same scores as an array, (..., T, K).
-
-    Raises:
-        InputError: a time step whose best score is not finite: it holds NaN or infinity, or rules out every class.
-    """
+    """The same scores as an array, (..., T, K); InputError where they hold NaN or +inf, or rule out all classes."""
     scores = np.asarray(logits)
     best = scores.max(-1)
     if np.isfinite(best).all():
@@ -66,15 +62,10 @@ def checked(logits: ArrayLike) -> np.ndarray:
 
 
 def log_probabilities(logits: ArrayLike) -> np.ndarray:
-    """Scores to log-probabilities in double precision, (..., T, K) -> (..., T, K).
-
-    Raises:
-        InputError: NaN, infinity, or a time step in which no class is possible.
-    """
+    """Scores that pass `checked` to log-probabilities in double precision, (..., T, K) -> (..., T, K)."""
     scores = checked(logits).astype(np.float64)
     scores -= scores.max(-1, keepdims=True)
-    scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-    return scores
+    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
 
 
 def collapse(path: list[int]) -> Prefix:
@@ -90,8 +81,7 @@ def best_texts(scores: np.ndarray) -> list[Prefix]:
 def best_text_of_length(log_probs: np.ndarray, length: int) -> Prefix:
     """What the likeliest path with `length` characters spells, (T, K) -> class ids (Viterbi, from the last step on).
 
-    Raises:
-        InputError: no path spells so many.
+    Raises InputError where no path spells so many.
     """
     text: list[int] = []
     k = BLANK
@@ -107,10 +97,9 @@ def best_text_of_length(log_probs: np.ndarray, length: int) -> Prefix:
 
 
 def text_log_probability(log_probs: np.ndarray, ids: list[Prefix]) -> np.ndarray:
-    """The log-probability of one text a picture, by the forward algorithm (Graves et al. 2006, equations 6 to 8).
+    """The log-probability of one text a picture: (B, T, K) and B texts as class ids -> (B,) float64.
 
-    Shape:
-        log-probabilities (B, T, K) and B texts as class ids -> (B,) float64.
+    By the forward algorithm (Graves et al. 2006, equations 6 to 8).
     """
     lengths = np.array([len(text) for text in ids], dtype=int)
     states = np.full((len(ids), 2 * max(lengths, default=0) + 1), BLANK)  # (B, S): blank at every even place
@@ -137,20 +126,16 @@ def unspellable(length: int, steps: int) -> InputError:
 def likely_texts(
     log_probs: np.ndarray, length: int | None, width: int, count: int = 1, floor: float = -np.inf
 ) -> list[tuple[float, Prefix]]:
-    """Searches one picture for its likeliest texts; the text of the likeliest path is among those compared.
+    """The `count` likeliest texts of one picture (T, K), or fewer, with their log-probabilities; the likeliest first.
 
+    The text of the likeliest path is among those compared.
     With a length it is prefix search (Graves et al. 2006, section 3.2), exact unless `width` prefixes are too few.
     Without a length it is prefix beam search (Hannun et al., arXiv:1408.2873, algorithm 1, without a language model).
 
     Args:
-        log_probs: (T, K).
         length: of the texts; None allows any.
         width: prefixes that are kept: of each length, or at each time step.
-        count: how many texts are wanted.
         floor: the log-probability of the likeliest path's text if it has that length; only likelier ones are wanted.
-
-    Returns:
-        at most `count` pairs of a log-probability and a text, the likeliest first.
     """
     if length is None:
         return _ranked(log_probs, [*_beam(np.exp(log_probs), width), *best_texts(log_probs[None])])[:count]
@@ -293,8 +278,7 @@ def _of_length(ring: _Semiring, values: np.ndarray, length: int) -> np.ndarray:
 def _completions(ring: _Semiring, values: np.ndarray, length: int) -> Iterator[np.ndarray]:
     """For each time step, the last one first: the probability that it emits k and that the rest spells n more.
 
-    Shape:
-        values (B, T, K) -> T times (L + 1, B, K), for n = 0..L.
+    Shape: values (B, T, K) -> T times (L + 1, B, K), for n = 0..L.
     """
     batch, _, classes = values.shape
     follow = np.full((2, (length + 1) * batch, classes), ring.zero)
@@ -319,10 +303,7 @@ def _moves(classes: int) -> np.ndarray:
 
 
 def _sum_followers(ring: _Semiring, rows: np.ndarray, old: np.ndarray, new: np.ndarray) -> None:
-    """Adds up what may follow each class, (N, K): without a new character, into `old`, and with one, into `new`.
-
-    The first are the blank and the class itself; the second are the characters other than the class.
-    """
+    """Adds up what may follow each class, (N, K): into `old` the blank and itself, into `new` the other characters."""
     ring.plus(rows, rows[:, :1], out=old)
     old[:, BLANK] = rows[:, BLANK]
     new[:] = ring.zero

@@ -5,6 +5,7 @@ Everything is computed from the predictions table: file, label, text, confidence
 
 import math
 from collections.abc import Iterable
+from itertools import zip_longest
 
 import jiwer
 import numpy as np
@@ -21,10 +22,9 @@ PREDICTION_COLUMNS = ["file", "label", "text", "confidence", "subset"]
 
 def predictions_table(captchas: Captchas, readings: list[Reading]) -> pd.DataFrame:
     """One row an image: file, label, text, confidence (a probability, six decimals), subset."""
-    table = captchas.manifest[["file", "label", "subset"]].copy()
-    table["text"] = [reading.text for reading in readings]
-    table["confidence"] = [round(reading.confidence, 6) for reading in readings]
-    return table[PREDICTION_COLUMNS]
+    texts = [reading.text for reading in readings]
+    confidences = [round(reading.confidence, 6) for reading in readings]
+    return captchas.manifest.assign(text=texts, confidence=confidences)[PREDICTION_COLUMNS]
 
 
 def count_exact(texts: Iterable[str], labels: Iterable[str]) -> int:
@@ -57,30 +57,15 @@ def clustered_interval(right: ArrayLike) -> tuple[float, float]:
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float | int]:
-    """Exact match with its interval, and character errors with their kinds.
-
-    Returns:
-        n, exact, exact_rate, exact_low and exact_high (95 %, Wilson), characters, substitutions, deletions,
-        insertions, and cer: character errors over characters, corpus-wide.
-    """
+    """Exact match with its interval (95 %, Wilson), and character errors with their kinds; `cer` is corpus-wide."""
     n = len(predictions)
     exact = count_exact(predictions["text"], predictions["label"])
     low, high = wilson_interval(exact, n)
+    texts = {"n": n, "exact": exact, "exact_rate": exact / n, "exact_low": low, "exact_high": high}
     errors = _align(predictions["label"].tolist(), predictions["text"].tolist())
-    wrong = errors.substitutions + errors.deletions + errors.insertions
+    kinds = {kind: getattr(errors, kind) for kind in ("substitutions", "deletions", "insertions")}
     characters = int(predictions["label"].str.len().sum())
-    return {
-        "n": n,
-        "exact": exact,
-        "exact_rate": exact / n,
-        "exact_low": low,
-        "exact_high": high,
-        "characters": characters,
-        "substitutions": errors.substitutions,
-        "deletions": errors.deletions,
-        "insertions": errors.insertions,
-        "cer": wrong / characters,
-    }
+    return {**texts, "characters": characters, **kinds, "cer": sum(kinds.values()) / characters}
 
 
 def describe(scores: dict[str, float | int]) -> str:
@@ -89,6 +74,18 @@ def describe(scores: dict[str, float | int]) -> str:
         f"exact match {scores['exact']}/{scores['n']} = {scores['exact_rate']:.1%} "
         f"(95 % interval {scores['exact_low']:.1%} to {scores['exact_high']:.1%}), CER {scores['cer']:.2%}"
     )
+
+
+def describe_epoch(row: dict, epochs: int) -> str:
+    """An epoch in one line."""
+    said = f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
+    if "val_ctc" in row:
+        said += f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
+    if "waited" in row:
+        said += f"waited {row['waited']:4.1%}  "
+    if "seconds" in row:
+        said += f"{row['seconds']:6.1f} s"
+    return said.rstrip()
 
 
 def by_position(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -109,37 +106,29 @@ def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
         one row a character: label, text; "" is a deletion or an insertion.
     """
     labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
-    pairs = []
-    aligned = _align(labels, texts).alignments
-    for label, text, chunks in zip(labels, texts, aligned, strict=True):
+    pairs: list[tuple[str, str]] = []
+    for label, text, chunks in zip(labels, texts, _align(labels, texts).alignments, strict=True):
         for chunk in chunks:
             said = label[chunk.ref_start_idx : chunk.ref_end_idx]
             read = text[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            width = max(len(said), len(read))
-            pairs += [(said[i : i + 1], read[i : i + 1]) for i in range(width)]
+            pairs += zip_longest(said, read, fillvalue="")
     return pd.DataFrame(pairs, columns=["label", "text"])
 
 
 def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Confidence against correctness in bins of equal width (Guo et al., ICML 2017, section 2).
+    """Confidence, its mean, against correctness in bins of equal width (Guo et al., ICML 2017, section 2).
 
     Returns:
-        one row a bin that holds something: low, high, n, right, confidence (its mean).
+        one row a bin that holds something: low, high, n, right, confidence.
     """
     correct = (predictions["label"] == predictions["text"]).to_numpy()
     confidence = predictions["confidence"].to_numpy()
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = [
-        {
-            "low": b / bins,
-            "high": (b + 1) / bins,
-            "n": int((bin_of == b).sum()),
-            "right": int(correct[bin_of == b].sum()),
-            "confidence": float(confidence[bin_of == b].mean()),
-        }
+        (b / bins, (b + 1) / bins, (bin_of == b).sum(), correct[bin_of == b].sum(), confidence[bin_of == b].mean())
         for b in np.unique(bin_of)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["low", "high", "n", "right", "confidence"])
 
 
 def fit_temperature(confidence: ArrayLike, right: ArrayLike) -> float:
@@ -148,12 +137,9 @@ def fit_temperature(confidence: ArrayLike, right: ArrayLike) -> float:
     It minimises the negative log-likelihood of right and wrong under the scaled confidences. The targets are those of
     Platt (1999), a little inside 0 and 1, so that readings which are all right do not ask for endless confidence.
 
-    Args:
-        confidence: (N,), probabilities that are not scaled yet.
-        right: (N,), whether each reading is right.
-
-    Returns:
-        what to divide the log-odds by, between 0.1 and 10; see `decode.scale_confidence`.
+    Shape:
+        probabilities that are not scaled yet (N,), whether each reading is right (N,) -> what to divide the log-odds
+        by, between 0.1 and 10; see `decode.scale_confidence`.
     """
     right = np.asarray(right, dtype=bool)
     odds = logit(np.clip(np.asarray(confidence, dtype=np.float64), 1e-12, 1 - 1e-12))

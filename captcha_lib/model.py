@@ -20,16 +20,13 @@ class CRNN(nn.Module):
 
     Args:
         num_classes: K, the characters and the blank.
-        height: H of the pictures in px.
+        height: H of the pictures in px; below 16 it raises an InputError.
         channels: output channels of the first three convolutions.
         hidden: features of one column, and twice the size of each LSTM direction.
         dropout: share of the LSTM's features dropped in training.
 
     Shape:
         (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 8: 25 for the 200 px of a Kaggle captcha.
-
-    Raises:
-        InputError: a height below 16 px.
     """
 
     def __init__(
@@ -124,9 +121,7 @@ def has_bfloat16(device: str) -> bool:
     """Whether the processor multiplies in bfloat16; one that only imitates it would be slower, not faster."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
-    return bool(cpu_facts().get("avx512_bf16") or cpu_facts().get("amx_bf16"))
+    return device == "cpu" and any(cpu_facts().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def cpu_facts() -> dict:

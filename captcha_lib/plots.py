@@ -54,8 +54,9 @@ def plot_history(history: pd.DataFrame) -> Figure:
     left.set(xlabel="epoch", ylabel="CTC loss, nats per text", yscale="log")
     right.plot(history["epoch"], 100 * history["val_exact"] / history["val_n"], color="tab:green", marker=".")
     right.set(xlabel="epoch", ylabel="exact match on validation, %", ylim=(-2, 102))
-    for axis in (left, right):
-        _shade_warmup(axis, history)
+    if warmup := int((history["phase"] == "frames").sum()):
+        for axis in (left, right):
+            axis.axvspan(0.5, warmup + 0.5, color="grey", alpha=0.15, label="framewise warm-up", linewidth=0)
     left.legend()
     return finished(figure)
 
@@ -75,9 +76,8 @@ def plot_plateau(runs: dict[str, pd.DataFrame]) -> Figure:
 def plot_positions(positions: pd.DataFrame) -> Figure:
     """The share of right characters at each place, with 95 % Wilson intervals."""
     figure, axis = plt.subplots(figsize=(WIDTH / 2, 2.8), layout="constrained")
-    intervals = [wilson_interval(right, n) for right, n in zip(positions["right"], positions["n"], strict=True)]
-    errors = np.abs(np.array(intervals).T - positions["rate"].to_numpy())
-    axis.errorbar(positions["position"], 100 * positions["rate"], 100 * errors, fmt="o", capsize=4, color=RIGHT)
+    errors = 100 * _interval_errors(positions)
+    axis.errorbar(positions["position"], 100 * positions["rate"], errors, fmt="o", capsize=4, color=RIGHT)
     axis.set(xlabel="position", ylabel="right characters, %", xticks=positions["position"])
     return finished(figure)
 
@@ -101,9 +101,7 @@ def plot_calibration(table: pd.DataFrame) -> Figure:
     """Correctness against confidence: points on the diagonal are honest."""
     figure, axis = plt.subplots(figsize=(WIDTH / 2, 3.4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    intervals = [wilson_interval(right, n) for right, n in zip(table["right"], table["n"], strict=True)]
-    rates = table["right"] / table["n"]
-    axis.errorbar(table["confidence"], rates, np.abs(np.array(intervals).T - rates.to_numpy()), fmt="o", capsize=4)
+    axis.errorbar(table["confidence"], table["right"] / table["n"], _interval_errors(table), fmt="o", capsize=4)
     for confidence, n in zip(table["confidence"], table["n"], strict=True):
         # upright at the foot of the plot, where the points of a good reader are not
         axis.text(confidence, 0, f"n = {n}", rotation=90, ha="center", va="bottom", fontsize=8)
@@ -119,9 +117,8 @@ def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names
     )
     top.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255, aspect="auto")
     top.set(ylabel="row, px")
-    heat = bottom.imshow(
-        probs.numpy().T, cmap="viridis", vmin=0, vmax=1, aspect="auto", extent=(0, width, len(class_names), 0)
-    )
+    extent = (0, width, len(class_names), 0)
+    heat = bottom.imshow(probs.numpy().T, cmap="viridis", vmin=0, vmax=1, aspect="auto", extent=extent)
     bottom.set_yticks(np.arange(len(class_names)) + 0.5, class_names, family="monospace", fontsize=8)
     bottom.set(xlabel=f"column, px; {len(probs)} time steps of {width / len(probs):.0f} px", ylabel="class")
     figure.colorbar(heat, ax=bottom, label="probability", pad=0.01)
@@ -141,10 +138,10 @@ def plot_alignment(image: torch.Tensor, spans: list[Span], steps: int) -> Figure
     return finished(figure)
 
 
-def _shade_warmup(axis: plt.Axes, history: pd.DataFrame) -> None:
-    warmup = int((history["phase"] == "frames").sum())
-    if warmup:
-        axis.axvspan(0.5, warmup + 0.5, color="grey", alpha=0.15, label="framewise warm-up", linewidth=0)
+def _interval_errors(table: pd.DataFrame) -> np.ndarray:
+    """How far the 95 % interval of right / n reaches below and above it, (2, rows)."""
+    intervals = [wilson_interval(right, n) for right, n in zip(table["right"], table["n"], strict=True)]
+    return np.abs(np.array(intervals).T - (table["right"] / table["n"]).to_numpy())
 
 
 def finished(figure: Figure) -> Figure:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from captcha_lib.alphabet import Alphabet, count_doubles, named
+from captcha_lib.alphabet import count_doubles, named
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
@@ -34,19 +34,12 @@ RARE = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a data set is learnt.
-
-    Attributes:
-        config: the hyperparameters.
-        start: the reader whose weights training starts from; None for random ones.
-        start_from: where these weights come from, in words.
-        stream: what is trained on instead of the training images, if anything.
-    """
+    """How a data set is learnt."""
 
     config: Config
-    start: TorchReader | None = None
-    start_from: str = "random"
-    stream: Stream | None = None
+    start: TorchReader | None = None  # the reader whose weights training starts from; None for random ones
+    start_from: str = "random"  # where these weights come from, in words
+    stream: Stream | None = None  # trained on instead of the training images
 
 
 def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> Recipe:
@@ -62,28 +55,27 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> R
 
     Raises InputError if there are no such weights, or they know no character of the alphabet.
     """
-    images = len(captchas.subset("train"))
+    images, characters = len(captchas.subset("train")), captchas.alphabet.characters
     if start is None:
-        suits = images < LARGE_SET and not is_official(captchas) and _suits(captchas.alphabet, captchas.size[0])
-        start = "general" if suits else "none"
+        suits = images < LARGE_SET and HEIGHTS[0] <= captchas.size[0] <= HEIGHTS[1] and not is_official(captchas)
+        known = [character for character in characters if character in CHARACTERS]
+        start = "general" if suits and 2 * len(known) > len(characters) else "none"
     if start == "none":
         return Recipe(replace(config_for(images), seed=seed))
     path = GENERAL if start == "general" else Path(start)
     reader = TorchReader.load(path)
-    known = [character for character in captchas.alphabet.characters if character in reader.alphabet.characters]
+    known = [character for character in characters if character in reader.alphabet.characters]
     if not known:
-        raise InputError(f"start {path}: it knows no character of {captchas.alphabet.characters!r}; give --start none")
-    said = f"{start}, which knows {len(known)} of {len(captchas.alphabet.characters)} characters"
+        raise InputError(f"start {path}: it knows no character of {characters!r}; give --start none")
+    said = f"{start}, which knows {len(known)} of {len(characters)} characters"
     return Recipe(replace(config_for(images, started=True), seed=seed), reader, said)
 
 
 def config_for(images: int, started: bool = False) -> Config:
     """The hyperparameters for a number of training images.
 
-    Args:
-        images: for training, without validation and test.
-        started: whether training starts from weights that can read: then there is no plateau, see notebook 03, and the
-            layers are given.
+    Where training has `started` from weights that can read, there is no plateau, see notebook 03, and the layers are
+    given.
     """
     config = Config(warmup_epochs=0, augment_ramp=0) if started else Config()
     if images >= LARGE_SET and not started:
@@ -100,9 +92,8 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
     """What a training on these images will be, one row a fact: what, value, follows_from."""
     manifest, train, config = captchas.manifest, captchas.subset("train"), recipe.config
     characters = captchas.alphabet.characters
-    ((stored_width, stored_height), _), *others = Counter(
-        zip(manifest["width"], manifest["height"], strict=True)
-    ).most_common()
+    (stored, _), *others = Counter(zip(manifest["width"], manifest["height"], strict=True)).most_common()
+    more = f", and {len(others)} more" if others else ""
     height, width = captchas.size
     shortest, longest = min(map(len, captchas.labels)), max(map(len, captchas.labels))
     needed = max(len(label) + count_doubles(label) for label in captchas.labels)
@@ -113,11 +104,7 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
     rows = [
         ("images", f"{len(captchas):,}", captchas.source),
         ("train / val / test", subsets, "--split, --seed"),
-        (
-            "size in the files",
-            f"{stored_width} x {stored_height} px" + (f", and {len(others)} more" if others else ""),
-            "the files",
-        ),
+        ("size in the files", f"{stored[0]} x {stored[1]} px{more}", "the files"),
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(characters)}: {characters}", "the labels; --alphabet, --ignore-case"),
@@ -134,9 +121,3 @@ def show(table: pd.DataFrame) -> str:
     """The table as lines of text."""
     wide = table["what"].str.len().max()
     return "\n".join(f"{row.what:{wide}}  {row.value}  [{row.follows_from}]" for row in table.itertuples())
-
-
-def _suits(alphabet: Alphabet, height: int) -> bool:
-    """Whether the general weights know most of an alphabet, and pictures of this height in px."""
-    known = sum(character in CHARACTERS for character in alphabet.characters)
-    return HEIGHTS[0] <= height <= HEIGHTS[1] and 2 * known > len(alphabet.characters)

@@ -27,12 +27,11 @@ from captcha_lib.config import MIN_SIDE, Config, InputError
 from captcha_lib.data.batches import Batch, MemoryBatches, Stream, StreamBatches, open_batches
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading, spell
-from captcha_lib.metrics import count_exact, fit_temperature
+from captcha_lib.metrics import count_exact, describe_epoch, fit_temperature
 from captcha_lib.model import CRNN, ctc_loss, frame_targets, has_bfloat16, time_steps
 from captcha_lib.reading.torch_reader import TorchReader, round_weights
 from captcha_lib.runs.checkpoint import identity, load_checkpoint, save_checkpoint
 from captcha_lib.runs.distributed import leads, own_rank
-from captcha_lib.runs.results import describe_epoch
 
 _SEEDS_OF_A_RANK = 2**32  # apart from those of every other process
 
@@ -43,19 +42,12 @@ def silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """How a training is run, which does not change its result.
+    """How a training is run, which does not change its result."""
 
-    Attributes:
-        checkpoint: a file written after every epoch.
-        resume: goes on from the checkpoint, if there is one.
-        device: where the network is trained, such as "cpu" or "cuda".
-        report: gets one line an epoch.
-    """
-
-    checkpoint: Path | None = None
-    resume: bool = False
-    device: str = "cpu"
-    report: Callable[[str], None] = silent
+    checkpoint: Path | None = None  # a file written after every epoch
+    resume: bool = False  # goes on from the checkpoint, if there is one
+    device: str = "cpu"  # where the network is trained, such as "cuda"
+    report: Callable[[str], None] = silent  # gets one line an epoch
 
 
 @dataclass

@@ -9,11 +9,6 @@ from captcha_lib.augment import augment
 from captcha_lib.generator.draw import generate_captchas
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def captcha() -> torch.Tensor:
     return generate_captchas(1, 0)[1]

@@ -27,11 +27,6 @@ from captcha_lib.model import ctc_loss
 ABC = Alphabet("abc")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def lattice(seed: int, steps: int, classes: int, scale: float) -> torch.Tensor:
     return torch.randn(steps, classes, generator=torch.Generator().manual_seed(seed)) * scale
 

@@ -1,17 +1,14 @@
 import hashlib
-import os
 import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from captcha_lib.config import InputError
 from captcha_lib.generator import draw as module
@@ -39,37 +36,12 @@ def test_a_seed_gives_the_same_pixels_everywhere():
     assert digest(images) == "78f92e60b0aade74462ad548d0006fee29139ead97cd134cd5e64c9abad45a05"
 
 
-def test_pixels_without_lines():
-    images = draw(["2b827", "nfmpy"], np.random.default_rng(0), NO_LINES)
-    assert digest(images) == "1cc5ec64da2b37bde017d13158b35d59aea18b24220894e5092ad61a6a796a1e"
-
-
-def test_another_seed_gives_others(drawn):
-    texts, images = generate_captchas(24, seed=4)
-    assert texts != drawn[0]
-    assert not torch.equal(images, drawn[1])
-
-
-def test_shape_and_type(drawn):
-    texts, images = drawn
-    assert len(texts) == 24
-    assert images.shape == (24, 1, 50, 200)
-    assert images.dtype == torch.uint8
-
-
 def test_each_picture_shows_its_own_text(drawn):
     """Lines only darken, so a picture is nowhere lighter than its own text drawn without lines."""
     texts, images = drawn
     plain = draw(texts, np.random.default_rng(0), NO_LINES)
     lighter = (images[:, None] > plain[None]).flatten(2).sum(2)  # (picture, text), pixels
     assert torch.equal(lighter == 0, torch.eye(24, dtype=torch.bool))
-
-
-def test_lines_only_add_ink(drawn):
-    texts, images = drawn
-    plain = draw(texts, np.random.default_rng(0), NO_LINES)
-    assert (images <= plain).all()
-    assert (images < plain).flatten(1).any(1).all()
 
 
 def test_lines_are_all_the_chance_there_is():
@@ -101,11 +73,6 @@ def test_background():
     assert picture[HEIGHT // 2, WIDTH // 2] == 223
     assert (picture.diff(dim=0).int() >= 0).all()
     assert (picture[:, 1:] >= picture[:, :-1]).all()
-
-
-def test_background_shows_in_every_corner(drawn):
-    corner = drawn[1][:, 0, 0, 0]
-    assert (corner == 192).all()
 
 
 def test_ink_is_black_and_where_the_text_begins():
@@ -164,10 +131,6 @@ def test_flattening_stays_near_the_curve(p0, p1, p2, p3):
         assert min(module._distance(on_curve, start, end) for start, end in pairwise(line)) <= 2.0
 
 
-def test_a_straight_curve_is_one_piece():
-    assert module._flatten(0j, 1 + 1j, 2 + 2j, 3 + 3j) == [0j, 3 + 3j]
-
-
 @pytest.mark.parametrize(
     ("point", "distance"),
     [(5 + 3j, 3.0), (-4 + 3j, 5.0), (13 + 4j, 5.0), (7 + 0j, 0.0)],
@@ -204,16 +167,6 @@ def test_more_texts_than_there_are():
 
     with pytest.raises(InputError, match="only 2 different texts"):
         random_texts(3, Impatient(), Style(characters="ab", length=(1, 1)))
-
-
-@pytest.mark.skipif("KAPTCHA_GOLDEN" not in os.environ, reason="KAPTCHA_GOLDEN names no folder")
-def test_is_near_to_pictures_by_the_original_program():
-    """Measured: 2.3 to 5.0 grey levels a picture, 3.6 on average; one pixel aside it is 9 to 17."""
-    paths = sorted(Path(os.environ["KAPTCHA_GOLDEN"]).glob("*.png"))
-    assert paths
-    drawn = draw([path.stem for path in paths], None, NO_LINES)[:, 0].numpy().astype(int)
-    theirs = np.stack([np.asarray(Image.open(path).convert("L")) for path in paths]).astype(int)
-    assert np.abs(drawn - theirs).mean() < 4
 
 
 def test_draws_a_thousand_captchas_a_second():

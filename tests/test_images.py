@@ -24,11 +24,6 @@ def rgba(alpha: np.ndarray) -> Image.Image:
     return Image.fromarray(np.dstack([colour, alpha]))
 
 
-def test_an_opaque_picture_is_seen_as_if_it_had_no_alpha():
-    picture = rgba(np.full((6, 9), 255, np.uint8))
-    assert (decode_image(png(picture), "x") == np.asarray(picture.convert("RGB").convert("L"))).all()
-
-
 def test_a_single_transparent_pixel_is_seen_on_white():
     alpha = np.full((6, 9), 255, np.uint8)
     alpha[2, 3] = 0
@@ -72,13 +67,6 @@ def test_a_huge_png_is_refused_before_it_is_opened():
     raw[16:24] = (50_000).to_bytes(4, "big") * 2
     with pytest.raises(InputError, match=r"^x\.png: "):
         decode_image(bytes(raw), "x.png")
-
-
-def test_pictures_of_one_size_are_stacked_as_they_are():
-    pictures = [np.random.default_rng(i).integers(0, 256, (5, 7), dtype=np.uint8) for i in range(3)]
-    stacked = fit_images(pictures, (5, 7))
-    assert stacked.shape == (3, 1, 5, 7)
-    assert all((one[0] == picture).all() for one, picture in zip(stacked, pictures, strict=True))
 
 
 @pytest.mark.parametrize("size", [(10, 20), (5, 7), (50, 200)])

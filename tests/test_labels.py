@@ -72,7 +72,7 @@ def test_a_rule_that_cannot_be(source, says):
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("folder", "17.png: it lies in no folder"), ("(.+)_[0-9]+", "17.png: its name does not match")],
+    [("folder", "17.png: it lies in no folder"), ("(.+)_[0-9]+", "17.png: it does not match")],
 )
 def test_a_file_without_a_label(tmp_path, source, says):
     with pytest.raises(InputError, match=says) as caught:

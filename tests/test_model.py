@@ -16,11 +16,6 @@ from captcha_lib.model import CRNN, ctc_loss, time_steps
 SMALL = {"channels": (4, 4, 8), "hidden": 16}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 

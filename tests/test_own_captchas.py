@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 
 from captcha_lib import read
 from captcha_lib.commands import main as cli
-from captcha_lib.data.images import decode_image
 from captcha_lib.reading.torch_reader import TorchReader
 
 COUNT = 16
@@ -79,12 +78,6 @@ def test_a_set_of_any_kind(kind, tmp_path, capsys):
     capsys.readouterr()
     assert run("predict", tmp_path / "mine", "--weights", tmp_path / "run" / "weight.pth", "--csv", "--threads", 1) == 0
     assert len(list(csv.reader(capsys.readouterr().out.splitlines()))) == COUNT + 1
-
-
-def test_transparent_parts_are_paper(tmp_path):
-    draw_set(tmp_path / "mine", "Chinese, transparent")
-    path = min((tmp_path / "mine").iterdir())
-    assert np.median(decode_image(path.read_bytes(), path.name)) == 255
 
 
 def test_sizes_may_be_mixed(tmp_path, capsys):

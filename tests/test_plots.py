@@ -17,11 +17,6 @@ from captcha_lib.metrics import by_position, calibration, character_pairs
 matplotlib.use("Agg")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 TEXTS, IMAGES = generate_captchas(5, 0)
 HISTORY = pd.DataFrame(
     {

@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None, parser: Callable[[], argparse.Argum
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold undecodable bytes
     options = (parser or build_parser)().parse_args(arguments)
     try:
-        _check_seed(options)
+        if not 0 <= (getattr(options, "seed", None) or 0) < MAX_SEED:
+            raise InputError(f"seed {options.seed}: give 0 or more, and less than {MAX_SEED:,}")
         return options.command(options) or 0
     except (InputError, ModuleNotFoundError) as error:
         said = missing_extra(str(error.name)) if isinstance(error, ModuleNotFoundError) else error
@@ -40,17 +41,9 @@ def main(arguments: list[str] | None = None, parser: Callable[[], argparse.Argum
 
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options. Nothing heavy is imported for it: `--help` answers at once."""
-    parser = argparse.ArgumentParser(
-        prog="captcha-lib", description="Learn and read text captchas.", allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser("captcha-lib", description="Learn and read text captchas.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (data, training, reading):
         group.add_commands(commands)
     return parser
-
-
-def _check_seed(options: argparse.Namespace) -> None:
-    seed = getattr(options, "seed", None)
-    if seed is not None and not 0 <= seed < MAX_SEED:
-        raise InputError(f"seed {seed}: give 0 or more, and less than {MAX_SEED:,}")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from captcha_lib.alphabet import Alphabet
     from captcha_lib.data.captchas import Captchas
 
+Size = tuple[int, int]  # (H, W) in px
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 START_AGAIN, CONTINUE = "no file is left half-written; start it again", "the same command continues from here"
 LABELS_HELP = (
@@ -23,12 +24,7 @@ LABELS_HELP = (
 def add_command(
     commands: Any, name: str, command: Callable, summary: str, interrupted: str = START_AGAIN
 ) -> argparse.ArgumentParser:
-    """Adds a command to the parser of all commands; its options must not be abbreviated.
-
-    Args:
-        summary: a sentence for the help, without its full stop.
-        interrupted: what to do after an interruption.
-    """
+    """Adds a command, whose options must not be abbreviated; `interrupted` is what to do after an interruption."""
     description = summary[0].upper() + summary[1:] + "."
     parser = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
     parser.set_defaults(command=command, interrupted=interrupted)
@@ -74,7 +70,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def size(text: str) -> tuple[int, int]:
+def size(text: str) -> Size:
     """An option's value that is a size, WIDTHxHEIGHT in px; returns (H, W)."""
     width, x, height = text.partition("x")
     if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
@@ -103,9 +99,7 @@ def prepare_machine(options: argparse.Namespace) -> str:
     return options.device
 
 
-def load(
-    options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: tuple[int, int] | None = None
-) -> "Captchas":
+def load(options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: Size | None = None) -> "Captchas":
     """Loads the data that the options of `add_source` name."""
     from captcha_lib.data.labels import LabelRule
     from captcha_lib.data.load import load_data
@@ -113,9 +107,7 @@ def load(
     return load_data(options.data, alphabet, size, LabelRule.chosen(options.labels_from, options.ignore_case))
 
 
-def load_split(
-    options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: tuple[int, int] | None = None
-) -> "Captchas":
+def load_split(options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: Size | None = None) -> "Captchas":
     """Loads and splits the data that the options of `add_data` name, and says which it is."""
     from captcha_lib.data.split import split_captchas
 

@@ -84,6 +84,5 @@ def _reported(rows: Iterable[dict], counts: Counter[str], min_confidence: float)
             report(row["error"], sys.stderr)
             continue
         withheld = row["confidence"] < min_confidence
-        counts["resized"] += row["resized"]
-        counts["withheld"] += withheld
+        counts.update(resized=row["resized"], withheld=withheld)
         yield row | {"text": None} if withheld else row

@@ -55,10 +55,25 @@ def add_commands(commands: Any) -> None:
 
 def train(options: argparse.Namespace) -> None:
     device = prepare_machine(options)
-    from captcha_lib.runs.distributed import process_group
+    from captcha_lib.alphabet import Alphabet
+    from captcha_lib.recipe import recipe_for
+    from captcha_lib.run import run
+    from captcha_lib.runs.distributed import leader_first, process_group
+    from captcha_lib.training import Session
 
+    alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
+    chosen = {"epochs": options.epochs, "augment_strength": options.warps}
     with process_group(device) as device:
-        _train(options, device)
+        with leader_first():
+            captchas = load_split(options, alphabet, options.size)
+        recipe = recipe_for(captchas, options.seed or 0, options.start)
+        config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
+        recipe = replace(recipe, config=config)
+        if options.n:
+            recipe = _streamed(options, captchas, recipe)
+            captchas = captchas.replace(notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
+        run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))
+        report(f"results in {options.out}")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -75,8 +90,8 @@ def evaluate(options: argparse.Namespace) -> None:
         if options.split is None and options.seed is None and beside.exists():
             options.split = beside
         captchas = load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
-    images = captchas.images.numpy()
-    predictions = predictions_table(captchas, reader.read(images, options.length, options.alphabet))
+    readings = reader.read(captchas.images.numpy(), options.length, options.alphabet)
+    predictions = predictions_table(captchas, readings)
     if options.out:
         write_csv(options.out, predictions)
     print(f"{options.subset}: {describe(score(predictions))}")
@@ -89,27 +104,6 @@ def load_reader(options: argparse.Namespace) -> Any:
     path = weights_path(options.weights)
     device = "cpu" if path.suffix == ".onnx" else prepare_machine(options)
     return Reader.load(path, device, options.threads or 1)
-
-
-def _train(options: argparse.Namespace, device: str) -> None:
-    from captcha_lib.alphabet import Alphabet
-    from captcha_lib.recipe import recipe_for
-    from captcha_lib.run import run
-    from captcha_lib.runs.distributed import leader_first
-    from captcha_lib.training import Session
-
-    alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
-    with leader_first():
-        captchas = load_split(options, alphabet, options.size)
-    recipe = recipe_for(captchas, options.seed or 0, options.start)
-    chosen = {"epochs": options.epochs, "augment_strength": options.warps}
-    config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
-    recipe = replace(recipe, config=config)
-    if options.n:
-        recipe = _streamed(options, captchas, recipe)
-        captchas = captchas.replace(notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
-    run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))
-    report(f"results in {options.out}")
 
 
 def _streamed(options: argparse.Namespace, captchas: "Captchas", recipe: "Recipe") -> "Recipe":

@@ -79,8 +79,7 @@ class Stream:
     @property
     def length(self) -> int | None:
         """The length of all the texts, or None if they have several."""
-        shortest, longest = self.style.length
-        return longest if shortest == longest else None
+        return self.style.length[0] if len(set(self.style.length)) == 1 else None
 
     def identity(self) -> str:
         """Identifies this stream."""
@@ -118,8 +117,7 @@ class StreamBatches:
         self.stream, self.rank = stream, rank
         self.batch_size = -(-config.batch_size // rank.world)
         self.steps = -(-stream.per_epoch // (self.batch_size * rank.world))
-        longest = stream.style.length[1]
-        self.named_texts = [("stream", stream.style.characters[0] * longest)]  # none needs more time steps
+        self.named_texts = [("stream", stream.style.characters[0] * stream.style.length[1])]  # the most time steps
         self._batches: Iterator[Batch] | None = None
 
     def epoch(self, epoch: int, rng: torch.Generator) -> Iterator[Batch]:
@@ -168,8 +166,7 @@ def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str
         texts += [text for text in draw_texts(n - len(texts), rng, stream.style) if text not in stream.without]
     images = draw(texts, rng, stream.style)
     order = rng.permutation(n)
-    texts_order = np.roll(order, 1) if stream.scrambled else order
-    return [texts[i] for i in texts_order], images[order]
+    return [texts[i] for i in np.roll(order, stream.scrambled)], images[order]
 
 
 def open_batches(source: Captchas | Stream, config: Config, rank: Rank = Rank()) -> MemoryBatches | StreamBatches:

@@ -150,7 +150,8 @@ def concatenate(one: Captchas, two: Captchas) -> Captchas:
     manifest = pd.concat([one.manifest, two.manifest], ignore_index=True)
     pixels = torch.cat([one.images, two.images])[:, 0].numpy()
     alphabet = Alphabet.of([one.alphabet.characters, two.alphabet.characters])
-    return Captchas(one.source, manifest, pixels, one.paths + two.paths, one.notes, alphabet)
+    paths = one.paths + two.paths if one.paths and two.paths else []
+    return Captchas(one.source, manifest, pixels, paths, one.notes, alphabet)
 
 
 def stack_images(pictures: list[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:

@@ -58,11 +58,7 @@ def relative_name(path: AnyPath, root: AnyPath) -> str:
 def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
     """Reads a file, in a folder or a zip.
 
-    Args:
-        path: the file.
-        name: what an error calls it.
-        root: the folder that a link must not lead out of; without it links are followed anywhere.
-
+    Errors call it `name`. A link must not lead out of the folder `root`; without that links are followed anywhere.
     Raises InputError if it cannot be read, is too large for a captcha, or a link that leads elsewhere.
     """
     try:
@@ -79,12 +75,9 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
 
 
 def decode_image(raw: bytes, name: str) -> np.ndarray:
-    """Turns an image file's bytes into grey pixels (H, W) uint8.
+    """Turns an image file's bytes into grey pixels (H, W) uint8; raises InputError if they are not a whole captcha.
 
     Transparent parts are white; of an animation the first frame is taken; the EXIF orientation is applied.
-
-    Raises:
-        InputError: the bytes are no image, the image is cut off, or too large for a captcha.
     """
     plain = _decode_plain_png(raw)
     if plain is not None:
@@ -120,11 +113,8 @@ def reading_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     The network's time steps are eight pixels apart, whatever the picture. On captchas of the package `captcha` with 27
     px a character, 400 labels read 77 % as they are, 89 % at 48 px and 90 % at 53 px a character.
 
-    Args:
-        size: (H, W) of the pictures in px.
-        longest: characters of the longest text.
-
-    Raises InputError if the pictures are too small to be read, or too narrow for the text.
+    Shape:
+        (H, W) in px and the characters of the longest text -> (H, W); raises InputError where nobody could read it.
     """
     height, width = size
     if min(size) < MIN_SIDE:

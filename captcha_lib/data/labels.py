@@ -25,9 +25,6 @@ class LabelRule:
             All else is a regular expression for the file's name without its suffix, in which one group is the label,
             such as "(.+)_[0-9]+" for abcd_17.png.
         ignore_case: makes all labels lower case.
-
-    Raises:
-        InputError: no regular expression, or one without just one group.
     """
 
     source: str = NAME
@@ -78,9 +75,7 @@ class LabelRule:
             return folder.rpartition("/")[2]
         found = re.fullmatch(self.source, Path(path.name).stem)
         if found is None:
-            raise InputError(
-                f"{name}: its name does not match {self.source!r}; rename it or give another --labels-from"
-            )
+            raise InputError(f"{name}: it does not match {self.source!r}; rename it or give another --labels-from")
         return found[1] or ""
 
 

@@ -50,7 +50,7 @@ def load_data(
         rule: where the labels stand; None takes what the environment says, and without it the files' names.
 
     Raises:
-        InputError: no such folder or zip, no images, a file that is no image or is truncated, a label that is empty or
+        InputError: no such folder or zip, no images, a file that is not an image or truncated, a label that is empty or
             leaves the alphabet, or one picture under two labels.
     """
     choice = data_choice(choice)
@@ -62,7 +62,8 @@ def load_data(
     kept = _first_of_each_picture(manifest)
     notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
     manifest = manifest.iloc[kept].reset_index(drop=True)
-    manifest["file"] = _short_names(manifest["file"])
+    names = manifest["file"].str.rpartition("/")[2]
+    manifest["file"] = names if names.is_unique else manifest["file"]  # without folders, where that tells them apart
     pictures = [pictures[i] for i in kept]
     pixels, resized = stack_images(pictures, size or _size_for(pictures, manifest))
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
@@ -93,10 +94,7 @@ def _read_files(
 
 
 def locate(choice: str) -> AnyPath:
-    """The folder or zip that a choice of data names; the generated captchas are drawn, those of Kaggle downloaded.
-
-    Raises InputError if there is none, or the download failed.
-    """
+    """The folder or zip that a choice of data names; the generated captchas are drawn, those of Kaggle downloaded."""
     if choice == "generated":
         folder = generated_dir()
         if not folder.exists():
@@ -179,9 +177,3 @@ def _first_of_each_picture(manifest: pd.DataFrame) -> list[int]:
         said = " and ".join(f"{row.label!r} ({row.file})" for row in one.itertuples())
         raise InputError(f"one picture has different labels: {said}; keep the right one")
     return np.flatnonzero(~manifest["sha256"].duplicated()).tolist()
-
-
-def _short_names(files: pd.Series) -> pd.Series:
-    """Drops the folders from the names, unless two files would then be called the same."""
-    names = files.str.rpartition("/")[2]
-    return names if names.is_unique else files

@@ -39,13 +39,8 @@ def draw_texts(n: int, rng: np.random.Generator, style: Style = KAPTCHA) -> list
 
 
 def random_texts(n: int, rng: np.random.Generator, style: Style = KAPTCHA) -> list[str]:
-    """Draws `n` different texts.
-
-    Raises:
-        InputError: more texts than there are, such as 19^5.
-    """
-    most = count_texts(style)
-    if n > most:
+    """Draws `n` different texts; raises InputError if the style has fewer, such as 19^5."""
+    if n > (most := count_texts(style)):
         raise InputError(f"{n:,} captchas: there are only {most:,} different texts; ask for fewer")
     texts: dict[str, None] = {}
     while len(texts) < n:
@@ -54,15 +49,10 @@ def random_texts(n: int, rng: np.random.Generator, style: Style = KAPTCHA) -> li
 
 
 def draw(texts: list[str], rng: np.random.Generator, style: Style = KAPTCHA) -> torch.Tensor:
-    """Draws one captcha for each text.
+    """Draws one captcha for each text: B texts -> (B, 1, H, W) uint8, 0 is black.
 
-    Args:
-        texts: what the captchas say; a text too long for the picture runs out of it on the right.
-        rng: the source of the curves' heights and of all that has a range in the style.
-        style: what the captchas look like.
-
-    Shape:
-        B texts -> (B, 1, H, W) uint8, 0 is black.
+    The curves' heights and all that has a range in the style come from `rng`. A text too long for the picture runs out
+    of it on the right.
     """
     pictures = np.empty((len(texts), style.height, style.width), np.uint8)
     for start in range(0, len(texts), _CHUNK):
@@ -107,10 +97,9 @@ def _warp(ink: np.ndarray, water: float, ripple: float) -> np.ndarray:
     Two resamplings, not one folded map: the water map aliases at whole pixels, and it is the second resampling that
     blurs its rings into the frayed zone of the real pictures.
     """
-    shift = _WEIGHT_STEPS**2
     columns = ink.reshape(len(ink), -1).T.astype(np.int32)
     for sampling in (_water_map(ink.shape[1:], water), _ripple_map(ink.shape[1:], ripple)):
-        columns = sampling @ columns // shift
+        columns = sampling @ columns // _WEIGHT_STEPS**2
     return np.ascontiguousarray(columns.T).reshape(ink.shape)
 
 
@@ -131,34 +120,26 @@ def _water_map(shape: tuple[int, int], amplitude: float) -> sparse.csr_matrix:
 @cache
 def _ripple_map(shape: tuple[int, int], strength: float) -> sparse.csr_matrix:
     """JHLabs' RippleFilter, sine waves of 2.6 and 1.7 px, on a picture that it enlarged by (2, 1) px."""
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
-    x, y = x - 2, y - 1
+    y, x = np.mgrid[-1 : shape[0] - 1, -2 : shape[1] - 2].astype(float)
     return _sampling_matrix(x + 2.6 * strength * np.sin(y / 15), y + 1.7 * strength * np.sin(x / 5))
 
 
 def _sampling_matrix(source_x: np.ndarray, source_y: np.ndarray) -> sparse.csr_matrix:
     """Bilinear sampling as one sparse matrix over flattened pixels; outside the picture is empty.
 
-    Args:
-        source_x, source_y: (H, W), where each pixel of the result is read from, in px.
-
-    Returns:
-        (H * W, H * W) int32, its weights in units of 1 / 65536.
+    Shape:
+        where each pixel is read from in px, (H, W) twice -> (H * W, H * W) int32, weights in units of 1 / 65536.
     """
     height, width = source_x.shape
     x0, y0 = np.floor(source_x).astype(int), np.floor(source_y).astype(int)
     fx = np.rint((source_x - x0) * _WEIGHT_STEPS).astype(np.int32)
     fy = np.rint((source_y - y0) * _WEIGHT_STEPS).astype(np.int32)
-    target = np.arange(height * width).reshape(height, width)
-    rows, columns, weights = [], [], []
-    for x, weight_x in ((x0, _WEIGHT_STEPS - fx), (x0 + 1, fx)):
-        for y, weight_y in ((y0, _WEIGHT_STEPS - fy), (y0 + 1, fy)):
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            rows.append(target[inside])
-            columns.append((y * width + x)[inside])
-            weights.append((weight_x * weight_y)[inside])
-    entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
-    return sparse.csr_matrix(entries, shape=(target.size, target.size), dtype=np.int32)
+    x, y = np.array([x0, x0 + 1])[:, None], np.array([y0, y0 + 1])
+    weights = np.array([_WEIGHT_STEPS - fx, fx])[:, None] * np.array([_WEIGHT_STEPS - fy, fy])  # (2, 2, H, W)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    target = np.broadcast_to(np.arange(x0.size).reshape(x0.shape), inside.shape)
+    entries = weights[inside], (target[inside], (y * width + x)[inside])
+    return sparse.csr_matrix(entries, shape=(x0.size, x0.size), dtype=np.int32)
 
 
 def _line_layer(count: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -39,26 +39,21 @@ def pick_whole(rng: np.random.Generator, low_high: tuple[int, int]) -> int:
 
 
 def set_text(text: str, style: Style, rng: np.random.Generator) -> np.ndarray:
-    """Sets the glyphs of a text one after the other, by what `rng` draws from the ranges of the style.
+    """Sets the glyphs of a text one after the other, by what `rng` draws from the ranges of the style: (H, W) uint8.
 
     Kaptcha advances by the floor of a glyph's outline plus a spacing, not by the font's advance width. What does not
     fit is cut off.
-
-    Returns:
-        ink (H, W) uint8.
     """
     font = style.fonts[pick_whole(rng, (0, len(style.fonts) - 1))]
-    size, x, baseline, spacing = (
-        pick_whole(rng, low_high) for low_high in (style.size, style.start, style.baseline, style.spacing)
-    )
+    ranges = style.size, style.start, style.baseline, style.spacing
+    size, x, baseline, spacing = (pick_whole(rng, low_high) for low_high in ranges)
     evenness = pick(rng, style.evenness)
     weight = round(pick(rng, style.weight) / _WEIGHT_STEP) * _WEIGHT_STEP
     layer = np.zeros((style.height, style.width), np.uint8)
     for char in text:
         if x >= style.width:
             break
-        glyph = draw_glyph(char, font, size, weight)
-        glyph = _rotated(glyph, pick(rng, style.rotation))
+        glyph = _rotated(draw_glyph(char, font, size, weight), pick(rng, style.rotation))
         even = (_mean_outline(style.characters, font, size, weight) / glyph.outline) ** evenness if evenness else 1.0
         glyph = _stretched(glyph, even * pick(rng, style.glyph_width))
         _place(layer, np.asarray(glyph.ink), x + glyph.left, baseline + glyph.top)
@@ -68,17 +63,7 @@ def set_text(text: str, style: Style, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=16384)
 def draw_glyph(char: str, font: Path, size: int, weight: float) -> Glyph:
-    """Draws one glyph.
-
-    Args:
-        char: the character.
-        font: a TrueType or OpenType file.
-        size: px an em.
-        weight: px by which the outline is moved outwards.
-
-    Raises:
-        InputError: the font has no such glyph.
-    """
+    """Draws a glyph, `size` px an em, its outline moved outwards by `weight` px; InputError if the font lacks it."""
     face = ImageFont.truetype(str(font), size, layout_engine=ImageFont.Layout.BASIC)
     outlines = FT2Font(str(font))
     if not outlines.get_char_index(ord(char)):

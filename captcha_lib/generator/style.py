@@ -1,6 +1,6 @@
 """`Style`: what captchas look like, each knob of the generator a range; and the fonts to draw them with."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib import get_data_path
@@ -21,16 +21,13 @@ class Style:
 
     The defaults are Kaptcha's, with the alphabet and the layout of the Kaggle images. Random numbers are drawn only
     for what has a range: with the defaults all that is random in a picture is its text and the heights of its curves.
-
-    Raises:
-        InputError: a range whose lowest value is the higher one, no characters, no fonts.
+    A pair in the wrong order is refused with an InputError, and so are no characters or no fonts.
     """
 
     # Kaptcha's own alphabet without the "a" that never occurs in the Kaggle set; it has "n" twice.
     characters: str = "bcde2345678gfynmnpwx"
     length: tuple[int, int] = (5, 5)
-    # Each picture is set in one of them.
-    fonts: tuple[Path, ...] = (DEJAVU,)
+    fonts: tuple[Path, ...] = (DEJAVU,)  # each picture is set in one of them
     size: tuple[int, int] = (40, 40)  # px an em
     start: tuple[int, int] = (28, 28)  # px from the left, the origin of the first glyph
     baseline: tuple[int, int] = (42, 42)  # px from the top
@@ -54,8 +51,7 @@ class Style:
         return asdict(self) | {"fonts": [font.name for font in self.fonts]}
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            name, value = field.name, getattr(self, field.name)
+        for name, value in vars(self).items():
             is_range = name not in ("characters", "fonts", "width", "height")
             if not value or (is_range and value[0] > value[1]) or (name in _POSITIVE and value[0] <= 0):
                 raise InputError(f"style: {name} = {value!r}; give the lowest value first, and never nothing")

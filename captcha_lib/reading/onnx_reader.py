@@ -30,12 +30,8 @@ class OnnxReader(Reader):
         if not Path(path).is_file():
             raise InputError(f"weights {path}: no such file; export some, or give another --weights")
         try:
-            session = onnxruntime.InferenceSession(
-                _complete(Path(path)),
-                session_options(threads),
-                providers=["CPUExecutionProvider"],
-                enable_fallback=False,
-            )
+            raw, options, cpu = _complete(Path(path)), session_options(threads), ["CPUExecutionProvider"]
+            session = onnxruntime.InferenceSession(raw, options, providers=cpu, enable_fallback=False)
             facts = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's own errors share no class
             raise InputError(f"weights {path}: not an ONNX file ({type(error).__name__}); export it again") from None

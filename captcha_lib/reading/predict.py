@@ -8,8 +8,8 @@ import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ BATCH = 64  # files
 COLUMNS = ("file", "text", "confidence")
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """An image file, and the folder that it was found in, if it was not named itself."""
 
     path: Path

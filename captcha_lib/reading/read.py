@@ -15,13 +15,14 @@ from captcha_lib.decode import Reading
 from captcha_lib.reading.base import Reader, weights_path
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
+Pictures = list[Picture] | list[str] | list[Path] | list[bytes] | list[Image.Image] | list[np.ndarray]
 _BATCH = 64
 _loading = Lock()
 
 
 @overload
 def read(
-    pictures: list[Picture] | list[str] | list[Path] | list[bytes] | list[Image.Image] | list[np.ndarray],
+    pictures: Pictures,
     weights: str | Path = ...,
     length: int | None = ...,
     allowed: str | None = ...,
@@ -31,11 +32,7 @@ def read(
 
 @overload
 def read(
-    pictures: Picture,
-    weights: str | Path = ...,
-    length: int | None = ...,
-    allowed: str | None = ...,
-    others: int = ...,
+    pictures: Picture, weights: str | Path = ..., length: int | None = ..., allowed: str | None = ..., others: int = ...
 ) -> Reading: ...
 
 
@@ -58,10 +55,7 @@ def read(
         others: how many less likely texts are given as the reading's alternatives.
 
     Returns:
-        a reading for a picture, a list of readings for a list.
-
-    Raises:
-        InputError: an invalid picture, or weights that cannot be used.
+        a reading for a picture, a list of readings for a list. Raises InputError if one is invalid, or the weights are.
     """
     if not isinstance(pictures, list):
         return read([pictures], weights, length, allowed, others)[0]

@@ -123,15 +123,13 @@ def _build(weights: dict) -> CRNN | None:
         return None
     if not is_sound(weights["alphabet"], size, length, tuple(temperatures)) or (length or 0) > time_steps(size[1]):
         return None
-    if type(channels) is not list or len(channels) != 3:
-        return None
-    if any(type(n) is not int or not 1 <= n <= MAX_FEATURES for n in [*channels, hidden]) or hidden % 2:
+    features = [*channels, hidden] if type(channels) is list else []
+    if len(features) != 4 or any(type(n) is not int or not 1 <= n <= MAX_FEATURES for n in features) or hidden % 2:
         return None
     model = CRNN(len(weights["alphabet"]) + 1, size[0], tuple(channels), hidden)
     own, state = model.state_dict(), weights["state"]
-    if not isinstance(state, dict) or set(state) != set(own):
-        return None
-    if not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
+    fits = isinstance(state, dict) and set(state) == set(own)
+    if not fits or not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
         return None
     model.load_state_dict(state)
     return model

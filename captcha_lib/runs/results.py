@@ -21,29 +21,21 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "scipy", "jiwer
 
 CLOCKED = ("seconds", "waited")  # what a clock measured of a training; all else is the same whenever it is run again
 
-NUMBERS = (  # the columns of our tables that hold no text
+NUMBERS = {  # the columns of our tables that hold no text
     "confidence", "label_confidence", "fold", "seed", "seconds",
     "rank", "label_log_p", "other_log_p", "margin", "generator", "votes",
-)  # fmt: skip
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training leaves.
+    """What a training leaves."""
 
-    Attributes:
-        reader: the trained network, ready for use.
-        history: one row an epoch, see `training.fit`.
-        captchas: the images, with their split.
-        config: the hyperparameters.
-        predictions: of the test images: file, label, text, confidence, subset.
-    """
-
-    reader: TorchReader
-    history: pd.DataFrame
-    captchas: Captchas
+    reader: TorchReader  # the trained network, ready for use
+    history: pd.DataFrame  # one row an epoch, see `training.fit`
+    captchas: Captchas  # the images, with their split
     config: Config
-    predictions: pd.DataFrame
+    predictions: pd.DataFrame  # of the test images: file, label, text, confidence, subset
 
     @property
     def score(self) -> dict[str, float | int]:
@@ -65,11 +57,8 @@ def write_run(out: Path, result: Result, best_path: pd.DataFrame, device: str = 
     """Writes all files of a run to the folder `out`.
 
     These are split.csv, weight.pth, history.csv, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
-    The same run leaves the same bytes in all but metrics.json, which holds the seconds that it took.
-
-    Args:
-        best_path: the predictions for the test images by best path.
-        device: that it ran on.
+    The same run leaves the same bytes in all but metrics.json, which holds the seconds that it took. `best_path` holds
+    the predictions for the test images by best path.
     """
     captchas, reader, history, config = result.captchas, result.reader, result.history, result.config
     figures = {
@@ -87,7 +76,7 @@ def write_run(out: Path, result: Result, best_path: pd.DataFrame, device: str = 
     reader.save(out / "weight.pth")
     repeatable = history.drop(columns=list(CLOCKED), errors="ignore")
     write_csv(out / "history.csv", repeatable)
-    lines = [describe_epoch(row, config.epochs) for row in repeatable.to_dict("records")]
+    lines = [metrics.describe_epoch(row, config.epochs) for row in repeatable.to_dict("records")]
     lines = [captchas.summary(), *lines, "test: " + metrics.describe(result.score)]
     write_text(out / "log.txt", "\n".join(lines) + "\n")
     with replacing(out / "loss.png") as part:
@@ -129,19 +118,7 @@ def write_json(path: Path, figures: dict | list) -> None:
 def read_table(csv: Path) -> pd.DataFrame:
     """Reads a CSV that this project wrote; its texts stay texts, even one such as 25e64, and empty ones stay empty."""
     table = pd.read_csv(csv, dtype=str, keep_default_na=False)
-    return table.assign(**{name: pd.to_numeric(table[name]) for name in NUMBERS if name in table})
-
-
-def describe_epoch(row: dict, epochs: int) -> str:
-    """An epoch in one line."""
-    said = f"epoch {row['epoch']:2d}/{epochs}  {row['phase']:6s}  CTC loss train {row['train_ctc']:7.3f}  "
-    if "val_ctc" in row:
-        said += f"val {row['val_ctc']:7.3f}  exact {row['val_exact']:3d}/{row['val_n']}  blank {row['blank']:4.0%}  "
-    if "waited" in row:
-        said += f"waited {row['waited']:4.1%}  "
-    if "seconds" in row:
-        said += f"{row['seconds']:6.1f} s"
-    return said.rstrip()
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in NUMBERS & set(table)})
 
 
 def best_row(history: pd.DataFrame) -> pd.Series:

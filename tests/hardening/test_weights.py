@@ -49,10 +49,10 @@ def refuse(tmp_path, capfd) -> Callable[[bytes, type], str]:
     def refuse(content: bytes, kind: type = TorchReader) -> str:
         path = tmp_path / ("weights.pth" if kind is TorchReader else "weights.onnx")
         path.write_bytes(content)
-        began, held = time.perf_counter(), _most_memory()
+        began, held = time.process_time(), _most_memory()
         with pytest.raises(InputError) as caught:
             kind.load(path)
-        assert time.perf_counter() - began < 2
+        assert time.process_time() - began < 2
         assert _most_memory() - held < 1000
         assert str(caught.value).startswith(f"weights {path}: ")
         assert "\n" not in str(caught.value)
@@ -252,76 +252,33 @@ def test_no_tensor_may_hold_what_is_no_number(what, weights, refuse):
             refuse(changed(weights, state=state | {name: torch.full_like(tensor, what)}))
 
 
-ABSURD = [
-    {"format": 2},
-    {"format": torch.zeros(2)},
-    {"state": None},
-    {"state": {}},
-    {"state": [1]},
-    {"state": {1: 2}},
-    {"alphabet": ""},
-    {"alphabet": None},
-    {"alphabet": 5},
-    {"alphabet": list("2345678bcdefgmnpwxy")},
-    {"alphabet": "2345678bcdefgmnpwxx"},
-    {"alphabet": "2345678bcdefgmnpwx\n"},
-    {"alphabet": "2345678bcdefgmnpwx\x00"},
-    {"alphabet": "2345678bcdefgmnpwx\udc80"},
-    {"alphabet": "2345678bcdefgmnpwx"},
-    {"alphabet": "".join(map(chr, range(0x4E00, 0xD000)))},
-    {"image_size": None},
-    {"image_size": 50},
-    {"image_size": "50"},
-    {"image_size": [50]},
-    {"image_size": [50, 200, 1]},
-    {"image_size": [50.0, 200.0]},
-    {"image_size": [50, True]},
-    {"image_size": [50, 15]},
-    {"image_size": [-50, 200]},
-    {"image_size": [0, 0]},
-    {"image_size": [10**9, 200]},
-    {"image_size": [50, 10**9]},
-    {"image_size": [50, 10**30]},
-    {"image_size": torch.tensor([50, 200])},
-    {"channels": None},
-    {"channels": 4},
-    {"channels": [4, 4]},
-    {"channels": [4, 4, 4, 4]},
-    {"channels": [4, 4, 0]},
-    {"channels": [4, 4, -4]},
-    {"channels": [4, 4, 4.0]},
-    {"channels": [10**9, 10**9, 10**9]},
-    {"channels": [512, 512, 512]},
-    {"hidden": None},
-    {"hidden": 7},
-    {"hidden": 0},
-    {"hidden": -8},
-    {"hidden": 8.0},
-    {"hidden": 10**9},
-    {"hidden": 512},
-    {"hidden": "8"},
-    {"length": 0},
-    {"length": -1},
-    {"length": 26},
-    {"length": 10**30},
-    {"length": 5.0},
-    {"length": True},
-    {"length": "5"},
-    {"temperature": [1.0, float("nan")]},
-    {"temperature": [float("inf"), 1.0]},
-    {"temperature": [1.0, 0.0]},
-    {"temperature": [-1.0, 1.0]},
-    {"temperature": [1, 1]},
-    {"temperature": [1.0]},
-    {"temperature": [1.0, 1.0, 1.0]},
-    {"temperature": 1.0},
-    {"temperature": None},
-    {"temperature": torch.tensor([1.0, 1.0])},
-    {"more": 1},
-]
+ABSURD = {
+    "format": [2, torch.zeros(2)],
+    "state": [None, {}, [1], {1: 2}],
+    "alphabet": [
+        "", None, 5, list("2345678bcdefgmnpwxy"), "2345678bcdefgmnpwxx", "2345678bcdefgmnpwx\n",
+        "2345678bcdefgmnpwx\x00", "2345678bcdefgmnpwx\udc80", "2345678bcdefgmnpwx",
+        "".join(map(chr, range(0x4E00, 0xD000))),
+    ],
+    "image_size": [
+        None, 50, "50", [50], [50, 200, 1], [50.0, 200.0], [50, True], [50, 15], [-50, 200], [0, 0], [10**9, 200],
+        [50, 10**9], [50, 10**30], torch.tensor([50, 200]),
+    ],
+    "channels": [
+        None, 4, [4, 4], [4, 4, 4, 4], [4, 4, 0], [4, 4, -4], [4, 4, 4.0], [10**9, 10**9, 10**9], [512, 512, 512],
+    ],
+    "hidden": [None, 7, 0, -8, 8.0, 10**9, 512, "8"],
+    "length": [0, -1, 26, 10**30, 5.0, True, "5"],
+    "temperature": [
+        [1.0, float("nan")], [float("inf"), 1.0], [1.0, 0.0], [-1.0, 1.0], [1, 1], [1.0], [1.0, 1.0, 1.0], 1.0, None,
+        torch.tensor([1.0, 1.0]),
+    ],
+    "more": [1],
+}  # fmt: skip
+CHANGES = [{name: part} for name, parts in ABSURD.items() for part in parts]
 
 
-@pytest.mark.parametrize("parts", ABSURD, ids=lambda parts: str(parts)[:60].encode("ascii", "replace").decode())
+@pytest.mark.parametrize("parts", CHANGES, ids=lambda parts: str(parts)[:60].encode("ascii", "replace").decode())
 def test_what_cannot_be_true_is_refused(parts, weights, refuse):
     refuse(changed(weights, **parts))
 
@@ -508,30 +465,22 @@ def test_a_network_that_fits_is_read_whoever_wrote_it(tmp_path):
     assert len(reader.read(PICTURES)) == 2
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"inputs": "pictures"},
-        {"outputs": "scores_of_classes"},
-        {"taken": TensorProto.FLOAT},
-        {"given": TensorProto.DOUBLE},
-        {"given": TensorProto.INT64},
-        {"shape": (1, 1, 50, 200)},
-        {"shape": ("batch", 1, 64, "width")},
-        {"shape": ("batch", 1, 50, 240)},
-        {"shape": ("batch", 3, 50, "width")},
-        {"shape": ("batch", 50, "width")},
-        {"scores": [1.0, 2.0, 3.0]},
-        {"scores": [1.0, 2.0, 3.0, 4.0, 5.0]},
-        {"scores": [1.0, np.nan, 3.0, 4.0]},
-        {"scores": [1.0, np.inf, 3.0, 4.0]},
-        {"scores": [1.0, 3e38, 3.0, 4.0]},
-        {"domain": "my.own"},
-        {"domain": "com.microsoft"},
-        {"facts": {}},
+MISFITS = {
+    "inputs": ["pictures"],
+    "outputs": ["scores_of_classes"],
+    "taken": [TensorProto.FLOAT],
+    "given": [TensorProto.DOUBLE, TensorProto.INT64],
+    "shape": [
+        (1, 1, 50, 200), ("batch", 1, 64, "width"), ("batch", 1, 50, 240), ("batch", 3, 50, "width"),
+        ("batch", 50, "width"),
     ],
-    ids=str,
-)
+    "scores": [[1.0, 2, 3], [1.0, 2, 3, 4, 5], [1.0, np.nan, 3, 4], [1.0, np.inf, 3, 4], [1.0, 3e38, 3, 4]],
+    "domain": ["my.own", "com.microsoft"],
+    "facts": [{}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", [{name: part} for name, parts in MISFITS.items() for part in parts], ids=str)
 def test_a_network_that_does_not_fit_is_refused(parts, refuse):
     refuse(small_network(**parts).SerializeToString(), OnnxReader)
 
@@ -542,35 +491,18 @@ def test_metadata_that_lack_something_are_refused(name, refuse):
     assert f"has no {name};" in refuse(small_network(facts=facts).SerializeToString(), OnnxReader)
 
 
+UNTRUE = {
+    "alphabet": ["", "aab", "ab", "abcd", "ab\n"],
+    "height": ["x", "50.0", "-50", "1000000000", "9" * 5000],
+    "width": ["", "0", "1000000000"],
+    "length": ["-1", "201", "None"],
+    "temperature": ["nan", "inf", "0", "-1", "warm"],
+    "temperature_any": ["0", "nan", ""],
+}
+
+
 @pytest.mark.parametrize(
-    "fact",
-    [
-        {"alphabet": ""},
-        {"alphabet": "aab"},
-        {"alphabet": "ab"},
-        {"alphabet": "abcd"},
-        {"alphabet": "ab\n"},
-        {"height": "x"},
-        {"height": "50.0"},
-        {"height": "-50"},
-        {"height": "1000000000"},
-        {"height": "9" * 5000},
-        {"width": ""},
-        {"width": "0"},
-        {"width": "1000000000"},
-        {"length": "-1"},
-        {"length": "201"},
-        {"length": "None"},
-        {"temperature": "nan"},
-        {"temperature": "inf"},
-        {"temperature": "0"},
-        {"temperature": "-1"},
-        {"temperature": "warm"},
-        {"temperature_any": "0"},
-        {"temperature_any": "nan"},
-        {"temperature_any": ""},
-    ],
-    ids=lambda fact: str(fact)[:30],
+    "fact", [{name: fact} for name, facts in UNTRUE.items() for fact in facts], ids=lambda fact: str(fact)[:30]
 )
 def test_metadata_that_cannot_be_true_are_refused(fact, refuse):
     refuse(small_network(facts=FACTS | fact).SerializeToString(), OnnxReader)

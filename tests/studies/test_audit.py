@@ -17,11 +17,6 @@ CAPTCHAS = generated_captchas(12, seed=3)
 ALPHABET = Alphabet.of(CAPTCHAS.labels)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def scores_of(texts: list[str], sure: float = 12.0) -> np.ndarray:
     """Scores (N, 11, K) of a network that reads these texts."""
     logits = np.random.default_rng(0).normal(size=(len(texts), 11, ALPHABET.num_classes))

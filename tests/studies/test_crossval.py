@@ -20,11 +20,6 @@ TINY = Config(epochs=1, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=
 CAPTCHAS = generated_captchas(24, seed=3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def run(out: Path, captchas: Captchas = CAPTCHAS, config: Config = TINY, **others) -> tuple[OutOfFold, list[str]]:
     said: list[str] = []
     shape = {"folds": 3, "seeds": 2} | others
