@@ -53,10 +53,7 @@ class Span:
 
 
 def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
-    """Rules out every character that is not in `allowed`, (..., K) -> (..., K); probabilities then sum to 1 without it.
-
-    Raises InputError for no allowed character, and for one that the network does not know.
-    """
+    """Rules out all characters but those `allowed`, which must be known, (..., K) -> (..., K); these then sum to 1."""
     if not allowed:
         raise InputError("alphabet: it is empty; name at least one character that may occur")
     if unknown := sorted(set(allowed) - set(alphabet.characters)):
@@ -121,13 +118,10 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int 
 
 
 def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
-    """The text of the likeliest path among those that spell `length` characters, 0 for any number.
+    """The text of the likeliest path among those that spell `length` characters, 0 for any: (B, T, K) -> B texts.
 
     It is quicker than the decoders above, since it looks at paths instead of texts and gives no confidence. Where the
     best path of all has the right length, which is nearly always, that is the answer.
-
-    Shape:
-        (B, T, K) -> B texts.
     """
     scores = checked(logits)
     ids = best_texts(scores)

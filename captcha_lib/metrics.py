@@ -100,11 +100,7 @@ def by_position(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Every character beside what it was read as, by the least-errors alignment of label and text.
-
-    Returns:
-        one row a character: label, text; "" is a deletion or an insertion.
-    """
+    """Every character beside what it was read as, by the least-errors alignment; "" is a deletion or an insertion."""
     labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
     pairs: list[tuple[str, str]] = []
     for label, text, chunks in zip(labels, texts, _align(labels, texts).alignments, strict=True):
@@ -116,11 +112,7 @@ def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Confidence, its mean, against correctness in bins of equal width (Guo et al., ICML 2017, section 2).
-
-    Returns:
-        one row a bin that holds something: low, high, n, right, confidence.
-    """
+    """Mean confidence against correctness in bins of equal width that are not empty (Guo et al., 2017, section 2)."""
     correct = (predictions["label"] == predictions["text"]).to_numpy()
     confidence = predictions["confidence"].to_numpy()
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -50,11 +50,8 @@ class CRNN(nn.Module):
         with torch.no_grad():  # one dummy picture gives the rows that are left, instead of arithmetic
             rows = self.convolutions.eval()(torch.zeros(1, 1, height, 64)).shape[2]
         self.convolutions.train()
-        self.columns = nn.Sequential(
-            nn.Conv2d(c3, hidden, (rows, 3), stride=(1, 2), padding=(0, 1), bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
-        )
+        spanning = nn.Conv2d(c3, hidden, (rows, 3), stride=(1, 2), padding=(0, 1), bias=False)
+        self.columns = nn.Sequential(spanning, nn.BatchNorm2d(hidden), nn.ReLU())
         self.lstm = nn.LSTM(hidden, hidden // 2, bidirectional=True, batch_first=True)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 

@@ -91,7 +91,7 @@ def test_peers_share_the_locked_versions():
     lines = (ROOT / "studies" / "benchmarks" / "peers.txt").read_text(encoding="utf-8").splitlines()
     peers = dict(line.split("#")[0].split("==") for line in lines if not line.startswith("#"))
     shared = pins().keys() & peers.keys()
-    assert shared == {"numpy", "scipy", "pillow", "onnxruntime"}
+    assert shared == {"numpy", "pillow", "onnxruntime"}
     assert all(peers[name] == pins()[name] for name in shared)
 
 

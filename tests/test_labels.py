@@ -62,7 +62,7 @@ def test_a_letter_in_two_parts_is_one_character(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("(", "no regular expression"), ("abc", "has 0 groups"), ("(.)(.)", "has 2 groups"), ("", "has 0 groups")],
+    [("(", "not a regular expression"), ("abc", "has 0 groups"), ("(.)(.)", "has 2 groups"), ("", "has 0 groups")],
 )
 def test_a_rule_that_cannot_be(source, says):
     with pytest.raises(InputError, match=says) as caught:

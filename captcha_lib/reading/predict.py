@@ -4,7 +4,6 @@ Files are read a batch at a time, so that memory does not grow with their number
 """
 
 import csv
-import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -37,10 +36,7 @@ def image_files(paths: Iterable[Path]) -> list[ImageFile]:
 def read_files(
     files: list[ImageFile], reader: Reader, length: int | None = None, allowed: str | None = None
 ) -> Iterator[dict]:
-    """Reads files: one row each with file, text, confidence, resized and, of a file that cannot be read, error.
-
-    For length and allowed see `Reader.decode`.
-    """
+    """Reads files as `Reader.read` does: one row each with file, text, confidence, resized, and error where it fails."""
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
         yield from _read_batch(batch, reader, length, allowed)
 
@@ -63,15 +59,13 @@ def as_json(rows: Iterable[dict], wide: int) -> Iterator[str]:
 
 def as_csv(rows: Iterable[dict], wide: int) -> Iterator[str]:
     """A table with a header."""
-    line = io.StringIO()
-    table = csv.DictWriter(line, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    table.writeheader()
-    yield line.getvalue()
-    for row in rows:
-        line.seek(0)
-        line.truncate()
-        table.writerow(row)
-        yield line.getvalue()
+    table = csv.DictWriter(_Echo(), COLUMNS, lineterminator="\n", extrasaction="ignore")
+    yield table.writeheader()
+    yield from map(table.writerow, rows)
+
+
+class _Echo:
+    write = staticmethod(str)  # gives each line back to its writer
 
 
 FORMS = {"table": as_table, "json": as_json, "csv": as_csv}

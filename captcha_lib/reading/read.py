@@ -64,11 +64,10 @@ def read(
     for start in range(0, len(pictures), _BATCH):
         batch = [to_grey(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
         logits = np.asarray(reader.logits(fit_images(batch, reader.image_size)))  # (B, T, K)
-        found = reader.decode(logits, length, allowed)
-        if others:
-            pairs = zip(found, logits, strict=True)
-            found = [_with_alternatives(reader, reading, scores, length, allowed, others) for reading, scores in pairs]
-        readings += found
+        for reading, scores in zip(reader.decode(logits, length, allowed), logits, strict=True):
+            likely = reader.alternatives(scores, others + 1, length, allowed) if others else []
+            rest = tuple(one for one in likely if one.text != reading.text)[:others]
+            readings.append(replace(reading, alternatives=rest) if others else reading)
     return readings
 
 
@@ -105,10 +104,3 @@ def cached_reader(weights: str | Path) -> Reader:
 @lru_cache(maxsize=8)
 def _load_once(weights: Path, changed: int) -> Reader:
     return Reader.load(weights)
-
-
-def _with_alternatives(
-    reader: Reader, reading: Reading, scores: np.ndarray, length: int | None, allowed: str | None, others: int
-) -> Reading:
-    likely = reader.alternatives(scores, others + 1, length, allowed)
-    return replace(reading, alternatives=tuple(one for one in likely if one.text != reading.text)[:others])
