@@ -79,7 +79,7 @@ def best_texts(scores: np.ndarray) -> list[Prefix]:
 
 
 def best_text_of_length(log_probs: np.ndarray, length: int) -> Prefix:
-    """What the likeliest path with `length` characters spells, (T, K) -> class ids (Viterbi); InputError without one."""
+    """What the likeliest path with `length` characters spells, (T, K) -> class ids (Viterbi); InputError if none."""
     text: list[int] = []
     k = BLANK
     for weights in [now[:, 0] for now in _completions(_PATHS, log_probs[None], length)][::-1]:
@@ -94,7 +94,10 @@ def best_text_of_length(log_probs: np.ndarray, length: int) -> Prefix:
 
 
 def text_log_probability(log_probs: np.ndarray, ids: list[Prefix]) -> np.ndarray:
-    """Log-probabilities of B texts, one a picture, (B, T, K) -> (B,): the forward algorithm (Graves, equations 6 to 8)."""
+    """The log-probability of one text a picture: (B, T, K) and B texts as class ids -> (B,) float64.
+
+    By the forward algorithm (Graves et al. 2006, equations 6 to 8).
+    """
     lengths = np.array([len(text) for text in ids], dtype=int)
     states = np.full((len(ids), 2 * max(lengths, default=0) + 1), BLANK)  # (B, S): blank at every even place
     for row, text in zip(states, ids, strict=True):

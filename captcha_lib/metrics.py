@@ -112,7 +112,7 @@ def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Mean confidence against correctness in bins of equal width that are not empty (Guo et al., 2017, section 2)."""
+    """Mean confidence against correctness in the filled bins of equal width (Guo et al., ICML 2017, section 2)."""
     correct = (predictions["label"] == predictions["text"]).to_numpy()
     confidence = predictions["confidence"].to_numpy()
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)

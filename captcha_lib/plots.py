@@ -102,9 +102,10 @@ def plot_calibration(table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(WIDTH / 2, 3.4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axis.errorbar(table["confidence"], table["right"] / table["n"], _interval_errors(table), fmt="o", capsize=4)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for confidence, n in zip(table["confidence"], table["n"], strict=True):
-        # upright at the foot of the plot, where the points of a good reader are not
-        axis.text(confidence, 0, f"n = {n}", rotation=90, ha="center", va="bottom", fontsize=8)
+        # upright at the foot of the plot, where the points of a good reader are not, and in front of long error bars
+        axis.text(confidence, 0, f"n = {n}", rotation=90, ha="center", va="bottom", fontsize=8, bbox=paper, zorder=5)
     axis.set(xlabel="mean confidence", ylabel="share of exact readings", xlim=(-0.03, 1.03), ylim=(-0.05, 1.05))
     return finished(figure)
 

@@ -38,7 +38,9 @@ def run_in_processes(calls: Iterable, jobs: int) -> Iterator:
     The calls are taken one by one. An array of more than a megabyte that several calls share is handed over once, as a
     file that the processes map into their memory.
     """
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow_parent):
+    # the process's own number, since a worker that starts after its parent was killed cannot find it out any more
+    follow = {"initializer": _follow_parent, "initargs": (os.getpid(),)}
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, **follow):
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
 
 
@@ -113,10 +115,9 @@ def _run_jobs(
     return {name: found[name] for name in work}
 
 
-def _follow_parent() -> None:
+def _follow_parent(parent: int) -> None:
     """Leaves Ctrl-C to the parent, and ends with it: a killed run leaves no process that still writes results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

@@ -36,7 +36,7 @@ def image_files(paths: Iterable[Path]) -> list[ImageFile]:
 def read_files(
     files: list[ImageFile], reader: Reader, length: int | None = None, allowed: str | None = None
 ) -> Iterator[dict]:
-    """Reads files as `Reader.read` does: one row each with file, text, confidence, resized, and error where it fails."""
+    """Reads files as `Reader.read` does: a row each with file, text, confidence, resized, and error where it fails."""
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
         yield from _read_batch(batch, reader, length, allowed)
 

@@ -25,8 +25,9 @@ MEASURED = {"metrics.json": "train_seconds", "crossval.json": "train_seconds_med
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All the files under a folder, without what a clock measured."""
-    return {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*") if path.is_file()}
+    """All the files under a folder, without what a clock measured and the locks of processes that are gone."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): _content(path) for path in files}
 
 
 def _content(path: Path) -> bytes:
