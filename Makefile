@@ -142,8 +142,7 @@ $(PEERS)/.installed: studies/benchmarks/peers.txt
 	@touch $@
 
 bench-read: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/captcha-lib export --out "$(OUT)/captcha.onnx"
-	$(BIN)/python -m studies.benchmarks.read --onnx "$(OUT)/captcha.onnx" --crossval "$(OUT)/crossval" $(REFERENCE) --out "$(OUT)"
+	$(BIN)/python -m studies.benchmarks.read --crossval "$(OUT)/crossval" $(REFERENCE) --out "$(OUT)"
 
 bench-stream: $(INSTALLED)
 	$(BIN)/python -m studies.benchmarks.stream --out "$(OUT)/bench-stream"

@@ -7,7 +7,7 @@ run left there is replaced when the same thing is written again.
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:  # the commands' --help imports this module and is not to wait
 _LOCK = ".lock"
 
 
-def sole_writer(folder: Path) -> AbstractContextManager[None]:
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
     """Creates a folder if there is none, and locks it until the block ends. Blocks of one process may be nested.
 
     Raises InputError if another run writes there, or the folder is not writable.
     """
-    return _locked(folder, folder)
+    with _locked(folder, folder):
+        for left in folder.glob(".part-*"):  # of a killed run
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 @contextmanager

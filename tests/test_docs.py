@@ -21,65 +21,47 @@ import tables  # noqa: E402
 
 PAGES = sorted(DOCS.glob("*.md"))
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md", *PAGES]
-NAMES = [path.relative_to(ROOT).as_posix() for path in WRITTEN]
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|mnt|opt)/")
-
-
-@pytest.fixture(scope="module")
-def written() -> dict[str, str]:
-    """The tables that the pages include."""
-    return {name: table() for name, table in tables.TABLES.items()}
 
 
 def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_the_readme_is_short():
-    assert len(text_of(ROOT / "README.md").splitlines()) <= 200
+def test_the_readme_is_short_and_names_every_notebook():
+    text = text_of(ROOT / "README.md")
+    assert len(text.splitlines()) <= 200
+    assert all(f"](notebooks/{path.name})" in text for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=NAMES)
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#\s]+)", text_of(path))
     files = [link.replace("_notebooks/", "../notebooks/") for link in links if "://" not in link]
     assert [link for link in files if not (path.parent / link).exists()] == []
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_anchors_lead_to_a_heading(path):
-    for page, anchor in re.findall(r"\]\(([\w.]*\.md)?#([\w-]+)\)", text_of(path)):
+    for page, anchor in re.findall(r"\]\(([\w.]*\.md)?#([\w-]+)\)", text_of(path) if path in PAGES else ""):
         headings = re.findall(r"^#+ (.+)$", text_of(DOCS / page if page else path), re.MULTILINE)
         assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_files(capsys):
     assert tables.main(["--check"]) == 0, capsys.readouterr().err
-
-
-def test_another_figure_in_the_readme_is_noticed():
     text = text_of(ROOT / "README.md")
     assert tables.rewritten(text.replace("**99.", "**98.")) == text != text.replace("**99.", "**98.")
 
 
-def test_every_table_has_a_page_and_every_page_its_tables():
+def test_tables_and_figures_of_the_pages_are_known_and_used():
     pages = "".join(map(text_of, PAGES))
     assert set(re.findall(r"_tables/(\w+)\.md", pages)) == set(tables.TABLES)
-
-
-def test_the_figures_in_sentences_are_known_and_used():
-    pages = "".join(map(text_of, PAGES))
     assert set(re.findall(r"\{\{ (\w+) \}\}", pages)) == set(figures.values())
 
 
-def test_tables_are_whole(written):
+def test_tables_are_whole_and_no_page_names_a_path_of_a_machine():
+    written = {name: table() for name, table in tables.TABLES.items()}
     for name, text in written.items():
         rows = [line for line in text.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in rows if "`" not in line}) <= 1 or name == "way", name
         assert "nan" not in text.split(), name
-
-
-def test_no_page_names_a_path_of_a_machine(written):
     for name, text in ({path.name: text_of(path) for path in WRITTEN} | written | figures.values()).items():
         assert not MACHINE.search(text), name
 
@@ -96,11 +78,6 @@ def test_the_way_of_one_captcha_names_what_is_there():
 def test_every_public_name_is_in_the_api():
     listed = re.findall(r"auto\w+:: captcha_lib\.(\w+)", text_of(DOCS / "api.md"))
     assert sorted(listed) == sorted(name for name in captcha_lib.__all__ if name != "__version__")
-
-
-def test_every_notebook_is_in_the_readme():
-    text = text_of(ROOT / "README.md")
-    assert all(f"](notebooks/{path.name})" in text for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 # The notebooks in the book

@@ -20,7 +20,7 @@ KILL = "import os\nos.kill(os.getpid(), 9)  # as the system does where memory ru
 
 
 def write(path: Path, *sources: str) -> Path:
-    cells = [new_code_cell(source, id=f"code-{number}") for number, source in enumerate(sources)]
+    cells = [new_code_cell(source, id=f"code-{n}", execution_count=n + 1) for n, source in enumerate(sources)]
     nbformat.write(new_notebook(cells=cells), path)
     return path
 
@@ -36,20 +36,14 @@ def run(*arguments: object, **settings: str) -> subprocess.CompletedProcess:
 
 
 def test_a_copy_holds_what_the_cells_print(tmp_path):
-    source = write(
-        tmp_path / "a.ipynb",
-        "import studies\nfrom pathlib import Path",
-        "print(1, flush=True)\nprint(2)",
-        "Path.cwd().name",
-    )
+    source = write(tmp_path / "a.ipynb", "import studies, os.path", "print(1, flush=True)\nprint(2)", "os.getcwd()")
     before = source.read_bytes()
     done = run("--out", tmp_path / "out", source)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{tmp_path / 'out' / 'a.ipynb'}: ")
     cells = nbformat.read(tmp_path / "out" / "a.ipynb", as_version=4).cells
     assert [cell.execution_count for cell in cells] == [1, 2, 3]
     assert [output.text for output in cells[1].outputs] == ["1\n2\n"]
-    assert cells[2].outputs[0].data == {"text/plain": repr(tmp_path.name)}
+    assert cells[2].outputs[0].data == {"text/plain": repr(str(tmp_path))}
     assert source.read_bytes() == before
 
 
@@ -96,7 +90,6 @@ def test_captchas_of_others_are_not_stored_in_place(tmp_path):
     ("source", "says"),
     [
         ("# divides\n1 / 0", "cell 2 raised ZeroDivisionError: division by zero (the cell begins: # divides)"),
-        ("assert 1 == 2", "cell 2 raised AssertionError (the cell begins: assert 1 == 2)"),
         (KILL, "the kernel died in cell 2, perhaps out of memory; free some and run it again"),
     ],
 )
@@ -112,7 +105,6 @@ def test_a_cell_that_fails(source, says, tmp_path):
     ("content", "says"),
     [
         (None, "cannot be read (No such file or directory); name a notebook"),
-        (b"{}", "not a notebook; name a file that Jupyter wrote"),
         (b"\xff\x00", "not a notebook; name a file that Jupyter wrote"),
     ],
 )
@@ -122,14 +114,6 @@ def test_what_is_not_a_notebook(content, says, tmp_path):
         path.write_bytes(content)
     done = run("--out", tmp_path / "out", path)
     assert (done.returncode, done.stderr) == (1, f"error: {path}: {says}\n")
-
-
-def is_gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_ctrl_c_stops_the_kernel(tmp_path):
@@ -142,38 +126,26 @@ def test_ctrl_c_stops_the_kernel(tmp_path):
     assert process.communicate(timeout=30)[1] == f"interrupted in {path}; nothing of it is stored\n"
     assert process.returncode == 130
     assert not (tmp_path / "out").exists()
-    wait_until(lambda: is_gone(int(begun.read_text())))
+    wait_until(lambda: not Path(f"/proc/{begun.read_text()}").exists())
 
 
-@pytest.fixture
-def nbval(tmp_path, monkeypatch):
-    """Runs `pytest --nbval` on a notebook beside the conftest of the notebooks; returns its output."""
+@pytest.mark.parametrize(
+    ("sources", "says", "counts"),
+    [
+        (("import studies", KILL), "Cell 1: the kernel died, perhaps out of memory; free some", "1 failed, 1 passed"),
+        (("%no_such_magic",), "Cell 0: UsageError: Line magic function `%no_such_magic` not found.", "1 failed"),
+    ],
+)
+def test_nbval_names_a_dead_kernel_and_a_bad_magic(sources, says, counts, tmp_path, monkeypatch):
     shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    path = write(tmp_path / "a.ipynb", *sources, "x = 2")
     options = ["-q", "-p", "no:cacheprovider", "--nbval", "--nbval-cell-timeout=900", f"--rootdir={tmp_path}"]
-
-    def run_nbval(path: Path) -> str:
-        notebook = nbformat.read(path, as_version=4)
-        for number, cell in enumerate(notebook.cells, start=1):
-            cell.execution_count = number
-        nbformat.write(notebook, path)
-        arguments = [sys.executable, "-m", "pytest", *options, str(path)]
-        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False).stdout
-
-    return run_nbval
-
-
-def test_nbval_does_not_wait_for_a_dead_kernel(nbval, tmp_path):
-    output = nbval(write(tmp_path / "a.ipynb", "import studies", KILL, "x = 2"))
-    assert "\nCell 1: the kernel died, perhaps out of memory; free some and run it again\n" in output
-    assert "1 failed, 1 passed, 1 skipped" in output
+    words = [sys.executable, "-m", "pytest", *options, str(path)]
+    output = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False).stdout
+    assert f"\n{says}" in output
+    assert f"{counts}, 1 skipped" in output
     assert "Traceback" not in output
-
-
-def test_nbval_sees_a_bad_magic(nbval, tmp_path):
-    output = nbval(write(tmp_path / "a.ipynb", "%no_such_magic", "x = 2"))
-    assert "\nCell 0: UsageError: Line magic function `%no_such_magic` not found.\n" in output
-    assert "1 failed, 1 skipped" in output
 
 
 def wait_until(condition, seconds: float = 30) -> None:

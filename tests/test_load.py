@@ -76,27 +76,17 @@ def test_own_files_come_before_those_of_folders(tmp_path):
     assert found == ["c.png", "a/z.png", "a/deeper/b.png", "b/a.png"]
 
 
-def kaggle_archive(folder: Path, root: Path) -> Path:
-    """As Kaggle packs it: each image in samples/ and again in samples/samples/."""
-    shutil.copytree(folder, root / "samples")
-    shutil.copytree(folder, root / "samples" / "samples")
-    return root
-
-
-def test_every_picture_is_kept_once(folder, tmp_path):
-    captchas = load_data(str(kaggle_archive(folder, tmp_path / "archive")))
-    assert captchas.manifest.equals(load_data(str(folder)).manifest)
-    assert len(captchas.images) == len(captchas.paths) == 24
-    assert captchas.notes == ["24 copies of the same picture left out."]
-
-
 def test_kaggle(folder, tmp_path, monkeypatch):
-    kaggle_archive(folder, tmp_path / "archive")
+    """Kaggle packs each image twice, in samples/ and in samples/samples/; every picture is kept once."""
+    shutil.copytree(folder, tmp_path / "archive" / "samples")
+    shutil.copytree(folder, tmp_path / "archive" / "samples" / "samples")
     answers = {"fournierp/captcha-version-2-images": str(tmp_path / "archive")}
     monkeypatch.setattr("kagglehub.dataset_download", answers.__getitem__)
     captchas = load_data("kaggle")
     assert captchas.source == "kaggle"
     assert captchas.manifest.equals(load_data(str(folder)).manifest)
+    assert len(captchas.images) == len(captchas.paths) == 24
+    assert captchas.notes == ["24 copies of the same picture left out."]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), KeyError(), OSError("")])
@@ -177,15 +167,12 @@ def test_a_wrong_labels_csv(tmp_path, table, says):
     refused(tmp_path, says)
 
 
-def test_an_empty_label(own_folder):
-    Image.new("L", (200, 50)).save(own_folder / ".png", "PNG")
-    refused(own_folder, ".png: the label is empty")
-
-
-def test_a_character_outside_the_alphabet(own_folder):
+def test_an_empty_label_and_a_character_outside_the_alphabet(own_folder):
     Image.new("L", (200, 50)).save(own_folder / "2b8Z7.png")
     refused(own_folder, "2b8Z7.png", "'Z' is not in the alphabet", alphabet=Alphabet("2345678bcdefgmnpwxy"))
     assert len(load_data(str(own_folder))) == 25
+    Image.new("L", (200, 50), 9).save(own_folder / ".png", "PNG")
+    refused(own_folder, ".png: the label is empty")
 
 
 def test_one_picture_under_two_labels(own_folder):
@@ -245,9 +232,6 @@ def test_odd_sizes_are_resized_and_said_so(own_folder):
     assert captchas.notes[0] in captchas.summary()
 
 
-# The table and the tensor go together
-
-
 # Where nothing can be read
 
 
@@ -266,14 +250,11 @@ def test_a_bad_choice(choice, monkeypatch):
             load_data()
 
 
-def test_a_file_that_is_no_zip(folder):
+def test_a_locked_zip_and_a_file_that_is_no_zip(folder, tmp_path):
     refused(min(folder.iterdir()), "not a zip")
-
-
-def test_a_locked_zip(folder, tmp_path):
     archive = zipped(folder, tmp_path / "images.zip")
-    raw = archive.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
-    archive.write_bytes(raw)  # the flag "encrypted" of every entry
+    entry = b"PK\x01\x02\x14\x03\x14\x00"
+    archive.write_bytes(archive.read_bytes().replace(entry + b"\x00", entry + b"\x01"))  # sets the flag "encrypted"
     refused(archive, "password")
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captcha_lib.data.captchas import Captchas
@@ -23,7 +23,6 @@ from captcha_lib.metrics import (
 )
 
 words = st.text("ab2", min_size=1, max_size=6)
-many = settings(deadline=None, max_examples=40)
 
 
 def table(*rows: tuple) -> pd.DataFrame:
@@ -43,24 +42,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 def test_score_by_hand():
     scores = score(table(("abcd", "abcd"), ("abcd", "abxd"), ("abcd", "abd"), ("abcd", "abccd")))
-    low, high = wilson(1, 4)
-    assert scores == {
-        "n": 4,
-        "exact": 1,
-        "exact_rate": 0.25,
-        "exact_low": pytest.approx(low),
-        "exact_high": pytest.approx(high),
-        "characters": 16,
-        "substitutions": 1,
-        "deletions": 1,
-        "insertions": 1,
-        "cer": 3 / 16,
-    }
-
-
-def test_an_empty_reading_is_all_deletions():
-    scores = score(table(("abc", ""), ("ab", "ab")))
-    assert (scores["deletions"], scores["cer"], scores["exact"]) == (3, 0.6, 1)
+    low, high = map(pytest.approx, wilson(1, 4))
+    exact = {"n": 4, "exact": 1, "exact_rate": 0.25, "exact_low": low, "exact_high": high}
+    assert scores == exact | {"characters": 16, "substitutions": 1, "deletions": 1, "insertions": 1, "cer": 3 / 16}
+    assert describe(scores) == "exact match 1/4 = 25.0% (95 % interval 4.6% to 69.9%), CER 18.75%"
 
 
 def edits(label: str, text: str) -> int:
@@ -90,7 +75,6 @@ def test_a_blank_at_the_end_of_a_label_is_a_character():
 
 
 @given(st.integers(1, 500), st.data())
-@many
 def test_wilson_interval_has_its_closed_form(n, data):
     successes = data.draw(st.integers(0, n))
     assert wilson_interval(successes, n) == pytest.approx(wilson(successes, n), abs=1e-9)
@@ -100,18 +84,12 @@ def width(interval: tuple[float, float]) -> float:
     return interval[1] - interval[0]
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=60))
-@many
-def test_the_clustered_interval_of_one_seed_is_wilsons(right):
-    """Fault 12: readings of the same images by several seeds were pooled as if they were independent."""
-    assert clustered_interval([right]) == pytest.approx(wilson_interval(sum(right), len(right)))
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(2, 5))
-@many
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 5))
 def test_seeds_that_agree_tell_no_more_than_one(right, seeds):
+    """Fault 12: readings of the same images by several seeds were pooled as if they were independent."""
     assert clustered_interval([right] * seeds) == pytest.approx(wilson_interval(sum(right), len(right)))
-    assert width(clustered_interval([right] * seeds)) > width(wilson_interval(seeds * sum(right), seeds * len(right)))
+    pooled = wilson_interval(seeds * sum(right), seeds * len(right))
+    assert seeds == 1 or width(clustered_interval([right] * seeds)) > width(pooled)
 
 
 def test_seeds_that_are_independent_tell_more_than_one():
@@ -122,7 +100,6 @@ def test_seeds_that_are_independent_tell_more_than_one():
 
 
 @given(st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1)))
-@many
 def test_the_clustered_interval_is_between_one_seeds_and_the_pooled_one(of_images):
     right = np.array(of_images).T  # (S, N)
     low, high = clustered_interval(right)
@@ -133,37 +110,17 @@ def test_the_clustered_interval_is_between_one_seeds_and_the_pooled_one(of_image
     assert low <= share <= high
 
 
-def test_describe_is_one_line():
-    rows = [("abcde", "abcde")] * 124 + [("abcde", "abcdx")] * 10
-    assert describe(score(table(*rows))) == ("exact match 124/134 = 92.5% (95 % interval 86.8% to 95.9%), CER 1.49%")
-
-
 def test_by_position_by_hand():
-    positions = by_position(table(("abc", "abc"), ("abc", "xb"), ("a", "ab")))
-    assert positions.to_dict("list") == {
-        "position": [1, 2, 3],
-        "n": [3, 2, 2],
-        "right": [2, 2, 1],
-        "rate": [2 / 3, 1.0, 0.5],
-    }
+    positions = by_position(table(("abc", "abc"), ("abc", "xb"), ("a", "ab"))).to_dict("list")
+    assert positions == {"position": [1, 2, 3], "n": [3, 2, 2], "right": [2, 2, 1], "rate": [2 / 3, 1.0, 0.5]}
 
 
-@pytest.mark.parametrize(
-    ("label", "text", "pairs"),
-    [
-        ("abc", "abc", [("a", "a"), ("b", "b"), ("c", "c")]),
-        ("abc", "axc", [("a", "a"), ("b", "x"), ("c", "c")]),
-        ("abc", "ac", [("a", "a"), ("b", ""), ("c", "c")]),
-        ("abc", "abxc", [("a", "a"), ("b", "b"), ("", "x"), ("c", "c")]),
-        ("ab", "", [("a", ""), ("b", "")]),
-    ],
-)
-def test_character_pairs_by_hand(label, text, pairs):
-    assert list(character_pairs(table((label, text))).itertuples(index=False, name=None)) == pairs
+def test_character_pairs_by_hand():
+    pairs = character_pairs(table(("abc", "axc"), ("abc", "ac"), ("abc", "abxc"), ("ab", "")))
+    assert " ".join(pairs["label"] + ">" + pairs["text"]) == "a>a b>x c>c a>a b> c>c a>a b>b >x c>c a> b>"
 
 
 @given(st.lists(st.tuples(words, st.text("ab2", max_size=6)), min_size=1, max_size=6))
-@many
 def test_character_pairs_lose_nothing(rows):
     pairs, scores = character_pairs(table(*rows)), score(table(*rows))
     assert "".join(pairs["label"]) == "".join(label for label, _ in rows)
@@ -181,7 +138,6 @@ def test_calibration_by_hand():
 
 
 @given(st.lists(st.tuples(st.just("a"), st.sampled_from("ab"), st.floats(0, 1)), min_size=1), st.integers(1, 20))
-@many
 def test_calibration_counts_everything_once(rows, bins):
     counted = calibration(table(*rows), bins)
     assert counted["n"].sum() == len(rows)
@@ -197,10 +153,8 @@ def test_predictions_table():
     captchas = Captchas("made up", manifest, np.zeros((2, 50, 200), np.uint8))
     predictions = predictions_table(captchas, [Reading("ab", 0.123456789), Reading("", 1.0)])
     assert predictions.columns.tolist() == ["file", "label", "text", "confidence", "subset"]
-    assert predictions.to_numpy().tolist() == [
-        ["x.png", "ab", "ab", 0.123457, "test"],
-        ["y.png", "22", "", 1.0, "test"],
-    ]
+    rows = [["x.png", "ab", "ab", 0.123457, "test"], ["y.png", "22", "", 1.0, "test"]]
+    assert predictions.to_numpy().tolist() == rows
     with pytest.raises(ValueError):
         predictions_table(captchas, [Reading("ab", 0.5)])
 

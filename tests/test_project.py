@@ -15,7 +15,7 @@ from studies import learning_curve, protect, zero
 from studies.audit import SUSPECTS, apply_rule
 from studies.benchmarks import train as bench_train
 from studies.benchmarks.readers import READERS
-from studies.evidence import REFERENCE_DIR, listed, read_entries
+from studies.evidence import REFERENCE_DIR, read_entries
 from studies.out_of_fold import calibration_figures, relabelled
 
 
@@ -41,9 +41,6 @@ def interval(predictions: pd.DataFrame) -> tuple[float, float]:
     return clustered_interval((ordered["label"] == ordered["text"]).to_numpy().reshape(-1, 1070))
 
 
-# Files
-
-
 @pytest.mark.parametrize("name", ["kaggle", "generated"])
 def test_official_split_is_whole_and_disjoint(name):
     table = read_table(SPLITS_DIR / f"{name}.csv")
@@ -51,13 +48,6 @@ def test_official_split_is_whole_and_disjoint(name):
     assert table["subset"].value_counts().to_dict() == {"train": 802, "val": 134, "test": 134}
     assert table["sha256"].is_unique
     assert table["file"].is_unique
-
-
-def test_what_made_each_file_is_recorded():
-    assert set(listed()) == set(read_entries())
-
-
-# The reference run
 
 
 def test_the_predictions_of_the_reference_run_give_its_score():
@@ -73,9 +63,6 @@ def test_seeds_are_whole():
         table = pd.read_csv(REFERENCE_DIR / f"{name}.csv")
         assert table["seed"].tolist() == list(range(seeds)), name
         assert table["n"].eq(134).all()
-
-
-# Cross-validation, audit, calibration
 
 
 def out_of_fold() -> pd.DataFrame:
@@ -99,6 +86,8 @@ def test_every_kaggle_image_was_read_once_a_seed():
 
 def test_crossval_figures_are_those_of_its_predictions():
     figures, predictions = evidence("crossval.json"), out_of_fold()
+    wrong, listed = predictions.query("label != text"), read_table(REFERENCE_DIR / "crossval_misread.csv")
+    assert set(zip(listed["file"], listed["seed"], strict=True)) == set(zip(wrong["file"], wrong["seed"], strict=True))
     by_seed = exact_by_seed(predictions)
     assert (figures["n"], figures["seeds"], figures["folds"]) == (1070, 3, 10)
     assert figures["exact_by_seed"] == by_seed
@@ -116,13 +105,6 @@ def test_calibration_figures_are_those_of_the_predictions():
     assert {name: figures[name] for name in again} == pytest.approx(again)
 
 
-def test_misread_images_are_listed():
-    predictions = out_of_fold()
-    wrong = predictions[predictions["label"] != predictions["text"]]
-    listed = read_table(REFERENCE_DIR / "crossval_misread.csv")
-    assert set(zip(listed["file"], listed["seed"], strict=True)) == set(zip(wrong["file"], wrong["seed"], strict=True))
-
-
 def test_labels_are_changed_by_the_rule_and_its_witnesses():
     table = label_audit()
     again = apply_rule(table.drop(columns=["votes", "audited"]))
@@ -134,9 +116,6 @@ def test_labels_are_changed_by_the_rule_and_its_witnesses():
     judge = read_table(REFERENCE_DIR / "label_judge.csv").set_index("file")["chosen"]
     assert set(table.loc[table["judge"] != "", "file"]) == set(judge.index)
     assert (table["judge"] != "")[table["rank"] <= SUSPECTS].all()
-
-
-# Labels needed, and what protects
 
 
 def test_zero_label_figures_are_those_of_the_readings():
@@ -171,9 +150,6 @@ def test_what_protects_is_whole():
     assert table.groupby("setting")["labels"].agg(list).tolist() == [[100, 1000]] * len(protect.settings())
     again = protect.with_losses(table.drop(columns=["machine_loss", "legibility_loss"]))
     pd.testing.assert_frame_equal(again, table)
-
-
-# Benchmarks
 
 
 def test_bench_train_figures_are_those_of_its_epochs():

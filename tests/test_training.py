@@ -3,7 +3,7 @@
 import copy
 import warnings
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +56,12 @@ def test_history(straight):
     assert history["phase"].tolist() == ["frames", "ctc", "ctc"]
     assert history["val_n"].tolist() == [8, 8, 8]
     assert history["blank"].between(0, 1).all()
-    assert history["seconds"].is_monotonic_increasing
 
 
 def test_same_seed_same_weights(straight):
-    assert same_weights(straight[0], fit_tiny()[0])
+    torch.manual_seed(12345)
+    np.random.seed(12345)
+    assert same_weights(straight[0], fit_tiny()[0]), "random numbers outside do not matter"
     assert not same_weights(straight[0], fit_tiny(replace(TINY, seed=1))[0])
 
 
@@ -77,12 +78,6 @@ def test_each_epoch_takes_every_picture_once_in_an_order_of_its_own(monkeypatch)
     epochs = seen[:20], seen[20:40], seen[40:]
     assert [sorted(epoch) for epoch in epochs] == [sorted(image.numpy().tobytes() for image in TRAIN.images)] * 3
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-
-
-def test_chance_outside_does_not_matter(straight):
-    torch.manual_seed(12345)
-    np.random.seed(12345)
-    assert same_weights(straight[0], fit_tiny()[0])
 
 
 def assert_resumed_like(straight, checkpoint: Path) -> None:
@@ -122,11 +117,6 @@ def test_resumed_from_within_an_epoch(straight, tmp_path, monkeypatch):
     assert_resumed_like(straight, tmp_path / "checkpoint.pth")
 
 
-def test_resumed_when_all_is_done(straight, tmp_path):
-    fit_tiny(checkpoint=tmp_path / "checkpoint.pth")
-    assert_resumed_like(straight, tmp_path / "checkpoint.pth")
-
-
 def test_without_resume_an_old_checkpoint_is_replaced(straight, tmp_path):
     checkpoint = tmp_path / "checkpoint.pth"
     checkpoint.write_bytes(b"old")
@@ -161,22 +151,20 @@ def test_a_checkpoint_of_other_data_is_refused(checkpoint, which):
         fit(**data, config=TINY, session=Session(checkpoint, resume=True))
 
 
-@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
-def test_a_torn_checkpoint_is_refused(checkpoint, share, tmp_path):
-    content, torn = checkpoint.read_bytes(), tmp_path / "checkpoint.pth"
-    torn.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(InputError, match="cannot be read") as caught:
-        fit_tiny(checkpoint=torn, resume=True)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("thing", [[1, 2], {}, {"identity": 3}, {"identity": {}, "state": {}}, {"state": 3}], ids=str)
-def test_a_foreign_checkpoint_is_refused(checkpoint, thing, tmp_path):
-    if thing == {"state": 3}:
-        thing["identity"] = torch.load(checkpoint, weights_only=True)["identity"]
-    torch.save(thing, tmp_path / "checkpoint.pth")
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    "thing", [0, 0.5, 0.99, [1, 2], {}, {"identity": 3}, {"identity": {}, "state": {}}, {"state": 3}], ids=str
+)
+def test_a_torn_or_foreign_checkpoint_is_refused(checkpoint, thing, tmp_path):
+    if isinstance(thing, (int, float)):  # so much of it
+        content = checkpoint.read_bytes()
+        (tmp_path / "checkpoint.pth").write_bytes(content[: int(len(content) * thing)])
+    else:
+        if thing == {"state": 3}:
+            thing["identity"] = torch.load(checkpoint, weights_only=True)["identity"]
+        torch.save(thing, tmp_path / "checkpoint.pth")
+    with pytest.raises(InputError, match="cannot be read" if isinstance(thing, (int, float)) else "") as caught:
         fit_tiny(checkpoint=tmp_path / "checkpoint.pth", resume=True)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +197,7 @@ def test_the_weights_are_those_of_the_best_validation(monkeypatch, exact, val_ct
 
 def test_the_kept_weights_are_the_ones_that_were_measured(straight):
     reader, history = straight
-    ids, lengths = ALPHABET.encode_batch(VAL.labels)
-    val_ctc = float(ctc_loss(reader.logits(VAL.images), ids, lengths).mean())
+    val_ctc = float(ctc_loss(reader.logits(VAL.images), *ALPHABET.encode_batch(VAL.labels)).mean())
     assert val_ctc == pytest.approx(best_row(history)["val_ctc"], rel=1e-3)  # measured before they were rounded
     assert not reader.model.training
 
@@ -239,12 +226,6 @@ def test_length_is_known_if_all_labels_agree(straight):
     assert reader.length is None
 
 
-def test_a_label_too_long_for_the_picture_is_refused():
-    narrow = in_memory(["bcde", "bbcc"], torch.zeros(2, 1, 50, 40, dtype=torch.uint8), "mine")
-    with pytest.raises(InputError, match=r"bbcc\.png: .* 6 time steps .* 5"):
-        fit(narrow, narrow, replace(TINY, epochs=1))
-
-
 @pytest.mark.parametrize("batches", range(1, 12))
 def test_every_number_of_steps_can_be_trained(batches):
     """The learning rate's schedule has a first fifth, which may be as short as one step."""
@@ -265,19 +246,13 @@ def test_eight_pictures_are_learnt_by_heart():
     assert history["train_ctc"].iloc[-1] < history["train_ctc"].iloc[0]
 
 
-def block(columns: slice, lines: bool = False) -> torch.Tensor:
-    picture = torch.full((1, 1, 50, 200), 255, dtype=torch.uint8)
-    picture[..., 10:40, columns] = 0
-    if lines:
-        picture[..., 5, :] = 0
-    return picture
-
-
 @pytest.mark.parametrize("lines", [False, True])
 @pytest.mark.parametrize("inverted", [False, True])
 def test_frame_targets_by_hand(lines, inverted):
-    """Twenty steps of 4 px lie on the block, five for each character; smoothing may add one on either side."""
-    picture = block(slice(40, 120), lines)
+    """Twenty steps of 4 px lie on a block, five for each character; smoothing may add one on either side."""
+    picture = torch.full((1, 1, 50, 200), 255, dtype=torch.uint8)
+    picture[..., 10:40, 40:120] = 0
+    picture[..., 5 : 5 + lines, :] = 0
     picture = 255 - picture if inverted else picture
     (targets,) = frame_targets(picture, torch.tensor([[7, 3, 3, 9]]), torch.tensor([4]), 50).tolist()
     assert targets[10:30] == [7] * 5 + [3] * 5 + [3] * 5 + [9] * 5
@@ -290,10 +265,8 @@ def test_frame_targets_of_captchas_spell_the_label():
     targets = frame_targets(TRAIN.images, ids, lengths, 50)
     assert targets.shape == (20, 50)
     for row, label in zip(targets.tolist(), ids.tolist(), strict=True):
-        inked = [k for k in row if k]
-        assert [k for k, before in zip(inked, [0, *inked], strict=False) if k != before] == [
-            k for k, before in zip(label, [0, *label], strict=False) if k != before
-        ]
+        inked = [k for k, _ in groupby(k for k in row if k)]
+        assert inked == [k for k, _ in groupby(label)]
 
 
 def test_augmentation_grows_after_the_warm_up():
@@ -318,21 +291,19 @@ def test_the_callers_settings_are_left_alone(stream):
     assert list(warnings.filters) == filters
 
 
-def test_the_schedule_divides_by_zero_nowhere():
+@pytest.mark.parametrize("steps", range(1, 61))
+@pytest.mark.filterwarnings("ignore:Detected call of")
+def test_the_schedule_divides_by_zero_nowhere(steps):
     """Fault 13: OneCycleLR does where its peak falls on the first step, whatever the peak."""
-    model = torch.nn.Linear(1, 1)
-    for steps in range(1, 61):
-        for peak in (0.2, 0.3, 1.0, 1 / steps, 1 / (steps + 1), 1 / max(1, steps - 1)):
-            optimizer = torch.optim.AdamW(model.parameters())
-            total = schedule_steps(steps, peak)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=total, pct_start=peak)
-            rates = [optimizer.param_groups[0]["lr"]]
-            for _ in range(steps):
-                optimizer.step()
-                if len(rates) < total:
-                    schedule.step()
-                    rates.append(optimizer.param_groups[0]["lr"])
-            assert all(0 <= rate <= 1e-3 for rate in rates), (steps, peak)
+    for peak in (0.2, 0.3, 1.0, 1 / steps, 1 / (steps + 1), 1 / max(1, steps - 1)):
+        optimizer = torch.optim.AdamW(torch.nn.Linear(1, 1).parameters())
+        total = schedule_steps(steps, peak)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=total, pct_start=peak)
+        rates = schedule.get_last_lr()
+        for _ in range(min(steps, total - 1)):
+            schedule.step()
+            rates += schedule.get_last_lr()
+        assert all(0 <= rate <= 1e-3 for rate in rates), peak
 
 
 @pytest.mark.parametrize("which", ["train", "val"])
@@ -389,7 +360,6 @@ def test_other_code_does_not_hide_other_images(checkpoint, tmp_path):
 
 
 # A reader to start from
-
 
 STILL = replace(TINY, epochs=1, warmup_epochs=0, learning_rate=1e-12, ema_decay=0.0)
 

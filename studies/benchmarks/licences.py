@@ -30,8 +30,14 @@ UNLOCKED = re.compile("captcha-lib|setuptools|triton|(cuda|nvidia)-.+")  # const
 # Licences that were read by a person, since the package does not tell or is not installed on every tested Python.
 READ = {
     "audioop-lts": "PSF-2.0",  # Python 3.13 only
+    # licenses/COPYING.rst and the files' heads; its one file under the GPL, for Emacs, is not in the wheel.
+    "docutils": "LicenseRef-public-domain AND 0BSD AND BSD-2-Clause AND BSD-3-Clause",
     "fast-ctc-decode": "MIT",  # LICENSE of github.com/nanoporetech/fast-ctc-decode; the wheel holds none
     "overrides": "Apache-2.0",  # Python 3.11 only
+}
+# LICENCE.rst of the source packages; the wheels hold none and state "BSD License".
+READ |= {
+    f"sphinxcontrib-{n}": "BSD-2-Clause" for n in ("applehelp", "devhelp", "htmlhelp", "qthelp", "serializinghtml")
 }
 # What packages write into the field "License" or as a classifier where SPDX has an identifier. "BSD License" is two
 # licences; the text decides.
@@ -189,8 +195,9 @@ captcha_lib itself is under the [MIT licence](LICENSE). This page lists what is 
 `pip install -c constraints.txt -e '.[dev]'`. `make licences` writes it, and a test compares it with the packages.
 
 - The licences are SPDX expressions, as the packages state them. Where one states only *BSD*, its licence file told
-  which. The wheel of `fast-ctc-decode` states nothing; its repository does. matplotlib's licence is its own, modelled
-  on the PSF's.
+  which. The wheel of `fast-ctc-decode` holds no licence, its repository does; nor do those of five `sphinxcontrib-*`,
+  their source packages do. Most of docutils is in the public domain. matplotlib's licence is its own, modelled on the
+  PSF's.
 - *Comes with*: `package`, with `pip install .`; `[extra]`, with that extra only; *direct*, named in `pyproject.toml`.
 - On Linux torch from PyPI also brings NVIDIA's CUDA libraries (`nvidia-*`, under NVIDIA's own proprietary terms) and
   triton (MIT). A build for processors brings neither.

@@ -20,12 +20,12 @@ import time
 import urllib.request
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from captcha_lib.config import ROOT
+from captcha_lib.config import CHECKOUT as ROOT
 
 PATIENCE = 120  # s until JupyterLab answers
 IS_ROOT = os.geteuid() == 0
@@ -35,57 +35,38 @@ READS_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 KEPT = re.compile("PIP_.+|SSL_.+|.+_proxy|.+_PROXY|OMP_NUM_THREADS|LD_LIBRARY_PATH")
 
 
-def steps(text: str) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions and their arguments, a continued line as one."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
+def git(*arguments: str) -> set[str]:
+    done = subprocess.run(["git", "ls-files", "-z", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(filter(None, done.stdout.split("\0")))
 
 
 def ignored(path: str) -> bool:
     """Whether .dockerignore leaves a file out: a pattern meets the file itself or a folder above it."""
     patterns = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    forms = {*patterns, *(pattern.removeprefix("**/") for pattern in patterns)}
     places = [path, *map(str, PurePosixPath(path).parents)]
-    spelt = [form for pattern in patterns for form in {pattern, pattern.removeprefix("**/")}]
-    return any(fnmatch.fnmatchcase(place, pattern) for place in places for pattern in spelt)
+    return any(fnmatch.fnmatchcase(place, form) for place in places for form in forms)
 
 
-def git(*arguments: str) -> list[str]:
-    done = subprocess.run(["git", "ls-files", "-z", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.split("\0") if name]
-
-
-def context() -> list[str]:
-    """What a fresh clone sends to Docker; a file that is new and not yet committed counts."""
-    names = git("--cached", "--others", "--exclude-standard")
-    return sorted(name for name in set(names) if (ROOT / name).is_file() and not ignored(name))
-
-
-@dataclass
 class Image:
-    """What the steps have built so far. Paths in the image lie under `root`."""
+    """What the steps have built so far; its paths lie under `root`. Only today's instructions are known."""
 
-    root: Path
-    python: Path
-    workdir: Path = field(init=False)
-    user: int = 0
-    homes: dict[int, Path] = field(default_factory=dict)
-    command: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.workdir = self.root
-        self.homes[0] = self.make(self.root / "root", 0)
-
-    def make(self, folder: Path, owner: int) -> Path:
-        for place in reversed([folder, *folder.parents]):
-            if not place.exists():
-                place.mkdir()
-                self.own(place, owner)
-        return folder
+    def __init__(self, root: Path, python: Path):
+        self.root, self.python = root, python
+        self.workdir, self.user, self.command = root, 0, []
+        self.homes = {0: root / "root"}
+        self.make(self.homes[0], 0)
 
     def own(self, path: Path, owner: int) -> None:
         if IS_ROOT:
             os.chown(path, owner, owner)
+
+    def make(self, folder: Path, owner: int) -> None:
+        """Folders that are there already keep their owner, as in Docker."""
+        if not folder.exists():
+            self.make(folder.parent, owner)
+            folder.mkdir()
+            self.own(folder, owner)
 
     def start(self, command: list[str], **options) -> subprocess.Popen:
         """Starts a command as the image's user, with the image's environment and an empty home."""
@@ -95,60 +76,54 @@ class Image:
         if IS_ROOT and self.user:
             who = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", *READS_ALL]
             command = ["setpriv", *who, *command]
-        environment |= options.pop("env", {})
         return subprocess.Popen(command, cwd=self.workdir, env=environment, **options)
 
-    def run(self, command: list[str]) -> None:
+    def run(self, *command: str) -> None:
         with self.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             said, _ = process.communicate()
         assert process.returncode == 0, f"{shlex.join(command)}\n{said}"
 
-    def step(self, instruction: str, arguments: str) -> None:
-        match instruction:
-            case "FROM":
+    def step(self, line: str) -> None:
+        instruction, arguments = line.split(maxsplit=1)
+        match instruction, arguments.split():
+            case "FROM", [base]:
                 version = "{}.{}".format(*sys.version_info)
-                assert arguments.startswith(f"python:{version}-"), (
-                    f"run this test with the image's Python, not {version}"
-                )
-            case "WORKDIR":
-                self.workdir = self.make(self.root / arguments.lstrip("/"), 0)
-            case "USER":
-                self.user = int(arguments)
-            case "CMD":
+                assert base.startswith(f"python:{version}-"), f"run this test with the image's Python, not {version}"
+            case "WORKDIR", [folder]:
+                self.workdir = self.root / folder.lstrip("/")
+                self.make(self.workdir, 0)
+            case "USER", [user]:
+                self.user = int(user)
+            case "CMD", _:
                 self.command = json.loads(arguments)
-            case "COPY":
-                self.copy(*shlex.split(arguments))
-            case "RUN" if added := re.fullmatch(r"useradd --create-home --uid (\d+) (\w+)", arguments):
-                self.homes[int(added[1])] = self.make(self.root / "home" / added[2], 0)
-                self.own(self.homes[int(added[1])], int(added[1]))
-            case "RUN" if arguments.startswith("chown ") and not IS_ROOT:
+            case "COPY", [chown, *sources, target] if chown.startswith("--chown="):
+                self.copy(sources, target, int(chown.removeprefix("--chown=")))
+            case "COPY", [*sources, target]:
+                self.copy(sources, target, 0)
+            case "RUN", ["useradd", "--create-home", "--uid", user, name]:
+                self.homes[int(user)] = self.root / "home" / name
+                self.make(self.homes[int(user)].parent, 0)
+                self.make(self.homes[int(user)], int(user))
+            case "RUN", ["chown", *_] if not IS_ROOT:
                 pass  # all files are this user's already
-            case "RUN":
-                self.run(["sh", "-c", arguments])
-            case "EXPOSE":
+            case "RUN", _:
+                self.run("sh", "-c", arguments)
+            case "EXPOSE", _:
                 pass
             case _:
-                raise NotImplementedError(f"this test does not know {instruction}")
+                raise NotImplementedError(f"this test does not know {line}")
 
-    def copy(self, *words: str) -> None:
-        """Folders that are there already keep their owner, as in Docker."""
-        owner = next((int(word.removeprefix("--chown=")) for word in words if word.startswith("--chown=")), 0)
-        *sources, target = [word for word in words if not word.startswith("--")]
+    def copy(self, sources: list[str], target: str, owner: int) -> None:
+        """Copies what a fresh clone sends to Docker; a file that is new and not yet committed counts."""
+        assert target in (".", "./", *sources), "each file keeps its path below the working folder"
+        names = [name for name in git("--cached", "--others", "--exclude-standard") if not ignored(name)]
         for source in sources:
-            names = [name for name in context() if source in (".", name) or name.startswith(f"{source}/")]
-            assert names, f"nothing to copy: {source}"
-            for name in names:
-                place = self.workdir / target / _below(name, source)
-                self.make(place.parent, owner)
-                shutil.copy(ROOT / name, place)
-                self.own(place, owner)
-
-
-def _below(name: str, source: str) -> str:
-    """What remains of a file's name when `source` is copied: a folder itself is not, what is in it is."""
-    if name == source:
-        return PurePosixPath(name).name
-    return name if source == "." else name.removeprefix(f"{source}/")
+            found = [name for name in names if source in (".", name) or name.startswith(f"{source}/")]
+            assert found, f"nothing to copy: {source}"
+            for name in filter(lambda name: (ROOT / name).is_file(), found):
+                self.make((self.workdir / name).parent, owner)
+                shutil.copy(ROOT / name, self.workdir / name)
+                self.own(self.workdir / name, owner)
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +134,9 @@ def image() -> Iterator[Image]:
         (place / "root").mkdir()
         venv.create(place / "python", with_pip=True)
         image = Image(place / "root", place / "python")
-        for step in steps((ROOT / "Dockerfile").read_text(encoding="utf-8")):
-            image.step(*step)
+        for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                image.step(line)
         yield image
 
 
@@ -172,9 +148,9 @@ def lab(image) -> Iterator[str]:
         port = free.getsockname()[1]
     token = secrets.token_hex()
     command = [word.replace("0.0.0.0", "127.0.0.1") for word in image.command]
-    command += [f"--port={port}", "--ServerApp.port_retries=0"]
+    command = ["env", f"JUPYTER_TOKEN={token}", *command, f"--port={port}", "--ServerApp.port_retries=0"]
     with (image.root / "log.txt").open("w") as log:
-        process = image.start(command, env={"JUPYTER_TOKEN": token}, stdout=log, stderr=log, start_new_session=True)
+        process = image.start(command, stdout=log, stderr=log, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{port}/{{}}?token={token}"
             assert _answers(address.format("api/status"), process), (image.root / "log.txt").read_text()
@@ -188,10 +164,9 @@ def lab(image) -> Iterator[str]:
 def _answers(address: str, process: subprocess.Popen) -> bool:
     end = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < end:
-        try:
+        with suppress(OSError):
             return _get(address).status == 200
-        except OSError:
-            time.sleep(0.5)
+        time.sleep(0.5)
     return False
 
 
@@ -200,7 +175,7 @@ def _get(address: str):
 
 
 def test_nothing_that_git_ignores_gets_into_the_image():
-    assert [name for name in git("--others", "--ignored", "--exclude-standard") if not ignored(name)] == []
+    assert not [name for name in git("--others", "--ignored", "--exclude-standard") if not ignored(name)]
 
 
 def test_the_image_has_a_user_of_its_own_and_listens_to_the_outside(image):
@@ -217,15 +192,15 @@ def test_the_lab_shows_the_notebooks(lab):
 
 @pytest.mark.parametrize("folder", ["", "data", "notebooks", "output", "output/reference"])
 def test_the_user_may_write(image, folder):
-    image.run(["touch", str(image.workdir / folder / "written")])
+    image.run("touch", str(image.workdir / folder / "written"))
 
 
 def test_the_first_notebook_runs(image):
     out = image.workdir / "output" / "run"
-    image.run(["python", "notebooks/execute.py", "--out", str(out), "notebooks/01_explore_data.ipynb"])
+    image.run("python", "notebooks/execute.py", "--out", str(out), "notebooks/01_explore_data.ipynb")
     cells = json.loads((out / "01_explore_data.ipynb").read_text(encoding="utf-8"))["cells"]
     assert any(cell.get("outputs") for cell in cells)
 
 
 def test_an_image_is_read(image):
-    image.run(["python", "-m", "captcha_lib", "predict", "data/generated", "--csv", "--out", "output/run/read.csv"])
+    image.run("python", "-m", "captcha_lib", "predict", "data/generated", "--csv", "--out", "output/run/read.csv")

@@ -28,37 +28,21 @@ STUDIES = ("bench", "crossval")  # the commands of `python -m studies`
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is killed, or its disk is full.
+    """When a run is killed, or its disk is full."""
 
-    Attributes:
-        step: before its n-th step in the file system.
-        seconds: after so many.
-        size: in the middle of the write that makes a file longer than so many bytes.
-        full: no kill; no file can be longer than so many bytes.
-    """
-
-    step: int | None = None
-    seconds: float | None = None
-    size: int | None = None
-    full: int | None = None
+    step: int | None = None  # before its n-th step in the file system
+    seconds: float | None = None  # after so many
+    size: int | None = None  # in the middle of the write that makes a file longer than so many bytes
+    full: int | None = None  # no kill; no file can be longer than so many bytes
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        status: exit status, negative for a signal.
-        steps: how many it took in the file system, under the folder.
-        opened: the files there that it opened.
-        said: its output.
-        seconds: how long it took.
-    """
-
-    status: int
-    steps: int
-    opened: list[str]
-    said: str
+    status: int  # exit status, negative for a signal
+    steps: int  # how many it took in the file system, under the folder
+    said: str  # its output
     seconds: float
 
 
@@ -68,7 +52,7 @@ def run(words: list, folder: Path, moment: Moment = Moment()) -> Outcome:
     process = _CONTEXT.Process(target=_child, args=([str(word) for word in words], str(folder), moment, theirs))
     process.start()
     theirs.close()
-    began, told = time.perf_counter(), {"step": [], "open": [], "said": []}
+    began, told = time.perf_counter(), {"step": [], "said": []}
     while True:
         try:
             kind, text = ours.recv()
@@ -76,8 +60,7 @@ def run(words: list, folder: Path, moment: Moment = Moment()) -> Outcome:
             break
         told[kind].append(text)
     process.join()
-    steps, said = len(told["step"]) + len(told["open"]), "".join(told["said"])
-    return Outcome(process.exitcode, steps, told["open"], said, time.perf_counter() - began)
+    return Outcome(process.exitcode, len(told["step"]), "".join(told["said"]), time.perf_counter() - began)
 
 
 class _Said(io.TextIOBase):
@@ -102,12 +85,10 @@ def _child(words: list[str], folder: str, moment: Moment, pipe) -> None:
         steps += 1
         if moment.step == steps:
             os.kill(os.getpid(), signal.SIGKILL)
-        pipe.send(("open" if event == "open" else "step", str(arguments[0])))
+        pipe.send(("step", str(arguments[0])))
 
     if moment.size is not None:
-        signal.signal(
-            signal.SIGXFSZ, signal.SIG_DFL
-        )  # ends the process at this byte; Python ignores it, and write fails
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # ends the process at this byte; Python would ignore it
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     longest = moment.size or moment.full
     if longest is not None:

@@ -45,27 +45,8 @@ def moments(steps: int, seconds: float, largest: int) -> list[Moment]:
     chance = random.Random(0)
     between = [Moment(step=step) for step in chance.sample(range(1, steps + 1), min(9, steps))]
     within = [Moment(size=chance.randrange(1, largest)) for _ in range(6)]
-    return (
-        between + within + [Moment(seconds=chance.uniform(0, 0.7 * seconds)) for _ in range(KILLS - len(between) - 6)]
-    )
-
-
-def goes_on(words: list, again: list, out: Path, keep: Path, status: int = 0) -> None:
-    """Kills a command that writes to `out` at 20 moments, goes on with it, and compares with an unbroken run."""
-    whole = run([*words, "--out", out], keep)
-    assert whole.status == status, whole.said
-    expected = tree(keep)
-    largest = max(path.stat().st_size for path in keep.rglob("*") if path.is_file())
-    killed = 0
-    for moment in moments(whole.steps, whole.seconds, largest):
-        shutil.rmtree(keep)
-        keep.mkdir()
-        killed += run([*words, "--out", out], keep, moment).status < 0
-        if tree(keep) != expected:  # killed before the end
-            done = run([*again, "--out", out], keep)
-            assert done.status == status, (moment, done.said)
-        assert tree(keep) == expected, moment
-    assert killed >= 0.8 * KILLS  # on a machine that is quicker now a moment of the clock lies after the end
+    by_clock = [Moment(seconds=chance.uniform(0, 0.7 * seconds)) for _ in range(KILLS - len(between) - len(within))]
+    return between + within + by_clock
 
 
 @pytest.fixture
@@ -82,26 +63,6 @@ def few(drawn, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("few") / "images"
     write_captchas(texts[:12], images[:12], place)
     return place
-
-
-def test_training_goes_on_after_a_kill(few, keep):
-    words = ["train", "--data", few, "--epochs", 4, "--threads", 1]
-    goes_on(words, [*words, "--resume"], keep / "run", keep)
-
-
-def test_generate_after_a_kill(keep):
-    words = ["generate", "--count", 60]
-    goes_on(words, words, keep / "captchas", keep)
-
-
-def test_crossval_goes_on_after_a_kill(few, keep):
-    words = ["crossval", "--data", few, "--folds", 3, "--seeds", 1, "--epochs", 1, "--jobs", 1]
-    goes_on(words, words, keep / "crossval", keep)
-
-
-def test_predict_after_a_kill(few, weights, keep):
-    words = ["predict", few, "--weights", weights, "--csv", "--length", 0, "--threads", 1]
-    goes_on(words, words, keep / "read.csv", keep)
 
 
 def test_workers_end_with_a_killed_crossval(few, tmp_path):
@@ -131,12 +92,12 @@ def one_line(said: str) -> str:
 
 
 COMMANDS = {
-    "train": ["--epochs", 2, "--threads", 1, "--data"],
+    "train": ["--epochs", 4, "--threads", 1, "--data"],
     "split": ["--data"],
     "predict": ["--length", 0, "--csv", "--threads", 1],
-    "generate": ["--count", 30],
+    "generate": ["--count", 60],
     "export": ["--weights", KAGGLE],
-    "crossval": ["--folds", 2, "--seeds", 1, "--epochs", 1, "--jobs", 1, "--data"],
+    "crossval": ["--folds", 3, "--seeds", 1, "--epochs", 1, "--jobs", 1, "--data"],
 }
 
 
@@ -147,6 +108,27 @@ def words(request, few) -> list:
     return [request.param, *COMMANDS[request.param], *([few] if takes_images else [])]
 
 
+@pytest.mark.parametrize("words", ["train", "generate", "crossval", "predict"], indirect=True)
+def test_a_killed_command_goes_on(words, keep):
+    """Killed at 20 moments and started again, it leaves what an unbroken run leaves."""
+    words = [*words, "--out", keep / "out"]
+    again = [*words, "--resume"] if words[0] == "train" else words
+    whole = run(words, keep)
+    assert whole.status == 0, whole.said
+    expected = tree(keep)
+    largest = max(path.stat().st_size for path in keep.rglob("*") if path.is_file())
+    killed = 0
+    for moment in moments(whole.steps, whole.seconds, largest):
+        shutil.rmtree(keep)
+        keep.mkdir()
+        killed += run(words, keep, moment).status < 0
+        if tree(keep) != expected:  # killed before the end
+            done = run(again, keep)
+            assert done.status == 0, (moment, done.said)
+        assert tree(keep) == expected, moment
+    assert killed >= 0.8 * KILLS  # on a machine that is quicker now a moment of the clock lies after the end
+
+
 @pytest.mark.parametrize("words", COMMANDS, indirect=True)
 def test_a_full_disk(words, keep):
     out = keep / "out"
@@ -155,15 +137,6 @@ def test_a_full_disk(words, keep):
     assert str(out) in said
     assert tree(keep) == {}
     assert run([*words, "--out", out], keep).status == 0
-
-
-@pytest.mark.parametrize("words", COMMANDS, indirect=True)
-def test_a_place_that_cannot_be_written(words, keep):
-    """/proc takes no folders, whoever asks."""
-    done = run([*words, "--out", "/proc/captchas"], keep)
-    assert done.status == 2
-    assert "/proc/captchas" in one_line(done.said)
-    assert "not writable" in one_line(done.said)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +153,6 @@ def test_a_second_run_into_the_same_folder_stops(words, place, few, keep):
     assert done.status == 2
     assert "another run is writing there" in one_line(done.said)
     assert tree(keep) == {}
-
-
-@pytest.mark.parametrize("words", ["predict", "generate", "export", "split"], indirect=True)
-def test_a_second_run_into_the_same_file_stops(words, keep):
-    with sole_writer(keep / ".part-out"):
-        done = run([*words, "--out", keep / "out"], keep)
-    assert done.status == 2
-    assert "another run is writing there" in one_line(done.said)
 
 
 def start(words: list, until: str | None = None) -> subprocess.Popen:
@@ -230,18 +195,15 @@ def test_ctrl_c_says_one_line(words, until, few, tmp_path):
 
 
 def test_an_image_that_vanishes_while_it_is_read(own_folder, monkeypatch):
-    monkeypatch.setattr(LabelRule, "read", _and_then(LabelRule.read, lambda: min(own_folder.iterdir()).unlink()))
+    def read_and_remove(*given) -> object:
+        labels = read(*given)
+        min(own_folder.iterdir()).unlink()
+        return labels
+
+    read = LabelRule.read
+    monkeypatch.setattr(LabelRule, "read", read_and_remove)
     with pytest.raises(InputError, match=r"png: cannot be read \(No such file or directory\)"):
         load_data(str(own_folder))
-
-
-def _and_then(function, act):
-    def both(*arguments):
-        result = function(*arguments)
-        act()
-        return result
-
-    return both
 
 
 def swap_two(folder: Path) -> str:
@@ -298,11 +260,3 @@ def test_training_on_1070_images_takes_less_than_1200_mb(tmp_path):
 def test_reading_one_image_takes_little_memory(few):
     """Fault 4: it took 730 MB, since torch was imported for it."""
     assert peak(["predict", min(few.iterdir())]) < 120
-
-
-@needs_proc
-def test_reading_one_image_with_torch_takes_little_more_than_torch(few):
-    """A build of torch with CUDA takes 520 MB for itself, one without 200 MB."""
-    code = "import torch; print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1000)"
-    torch_alone = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
-    assert peak(["predict", min(few.iterdir()), "--weights", KAGGLE, "--threads", 1]) < torch_alone + 150

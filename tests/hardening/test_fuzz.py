@@ -29,7 +29,7 @@ COUNT = 5000
 SLOW, LARGE = 2.0, 1000.0  # s a file, MB in all
 
 Chance = random.Random
-Spoil = Callable[[Image.Image, Chance], tuple[str, bytes]]
+Spoil = Callable[[Image.Image, Chance], tuple[str, bytes]]  # a picture -> a suffix and the bytes of a file
 
 
 def saved(image: Image.Image, form: str, **options) -> bytes:
@@ -40,14 +40,6 @@ def saved(image: Image.Image, form: str, **options) -> bytes:
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def with_chunk(raw: bytes, kind: bytes, content: bytes) -> bytes:
-    """A PNG with one more chunk after its header."""
-    return raw[:33] + chunk(kind, content) + raw[33:]
-
-
-# Each takes a picture and gives a suffix and the bytes of a file.
 
 
 def any_form(image: Image.Image, chance: Chance) -> tuple[str, bytes]:
@@ -94,17 +86,15 @@ def enormous(image: Image.Image, chance: Chance) -> tuple[str, bytes]:
     raw = bytearray(saved(image, form))
     if form == "PNG":
         raw[8:33] = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    elif form == "JPEG":
-        place = raw.index(b"\xff\xc0")
-        raw[place + 5 : place + 9] = struct.pack(">HH", side, side)
-    elif form == "GIF":
-        raw[6:10] = struct.pack("<HH", side, side)
-    elif form == "WEBP":
-        raw = bytearray(saved(image, form, lossless=False))
-        place = raw.index(b"\x9d\x01\x2a")
-        raw[place + 3 : place + 7] = struct.pack("<HH", min(side, 16383), min(side, 16383))
     else:
-        raw[18:26] = struct.pack("<ii", side, side)
+        place, order = {
+            "JPEG": (raw.find(b"\xff\xc0") + 5, ">HH"),
+            "GIF": (6, "<HH"),
+            "WEBP": (raw.find(b"\x9d\x01\x2a") + 3, "<HH"),
+            "BMP": (18, "<ii"),
+        }[form]
+        side = min(side, 16383) if form == "WEBP" else side
+        struct.pack_into(order, raw, place, side, side)
     return form.lower(), bytes(raw)
 
 
@@ -150,7 +140,8 @@ def bomb(image: Image.Image, chance: Chance) -> tuple[str, bytes]:
     kind = chance.choice([b"zTXt", b"iTXt", b"iCCP", b"IDAT"])
     if kind == b"IDAT":
         return "png", raw[:33] + chunk(kind, BOMB) + chunk(b"IEND", b"")
-    return "png", with_chunk(raw, kind, b"k\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + BOMB)
+    content = b"k\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + BOMB
+    return "png", raw[:33] + chunk(kind, content) + raw[33:]  # after the header
 
 
 def of_many_scans(image: Image.Image, chance: Chance) -> tuple[str, bytes]:
@@ -253,17 +244,13 @@ def test_predict_reads_the_good_ones_and_names_the_bad_ones(spoilt, onnx_weights
     assert {path.name for path in tmp_path.rglob("*")} == {"out", "read.csv"}
 
 
-def test_a_link_out_of_the_folder_is_not_followed(spoilt):
+def test_a_link_out_of_the_folder_is_not_followed(spoilt, folder, tmp_path):
     with pytest.raises(InputError, match=r"out\.png: it is a link that leads out of the folder"):
         read_bytes(spoilt / "out.png", "out.png", spoilt)
     assert read_bytes(spoilt / "inside.png", "inside.png", spoilt)
-
-
-def test_a_linked_folder_is_named_and_not_gone_into(folder, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "train").symlink_to(folder)
+    (tmp_path / "train").symlink_to(folder)
     with pytest.raises(InputError, match="train: it is a link to a folder"):
-        load_data(str(tmp_path / "images"))
+        load_data(str(tmp_path))
 
 
 # Zips
@@ -282,9 +269,7 @@ def packed(drawn, tmp_path):
     return pack
 
 
-@pytest.mark.parametrize(
-    "name", ["../2b827.png", "/2b827.png", "a/../../2b827.png", "//2b827.png", "a//b.png", "./a.png"]
-)
+@pytest.mark.parametrize("name", ["../2b827.png", "/2b827.png", "a/../../2b827.png", "a//b.png", "./a.png"])
 def test_a_zip_with_names_that_lead_out_is_refused(packed, name):
     """Python's own zipfile.Path goes round in circles over some of them (CVE-2024-8088)."""
     with pytest.raises(InputError, match="which is not a valid path; pack it again"):

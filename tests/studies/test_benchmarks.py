@@ -32,29 +32,21 @@ def epochs(seed: int, seconds: list[float], exact: list[int], n: int = 100) -> p
 
 
 def test_the_clock_stops_at_the_first_epoch_that_reads_enough():
+    assert reached(epochs(0, [1, 2], [131, 132], n=134))["epoch"].tolist() == [2], "98 % of 134 are 132"
     table = epochs(0, [1, 2, 3, 4], [0, 98, 97, 99])
     assert reached(table)["epoch"].tolist() == [2, 3, 4]
     assert describe(table) == "98% after 2.0 s (epoch 2); in the end 99 of 100, 4.0 s"
 
 
-def test_98_percent_of_134_are_132():
-    assert reached(epochs(0, [1, 2], [131, 132], n=134))["epoch"].tolist() == [2]
-
-
 def test_a_seed_that_never_gets_there_counts_as_infinitely_slow():
+    figures = summarise(pd.concat([epochs(s, [1 + s, 2 + s], [0, 98 + s]) for s in range(3)]))
+    assert (figures["seconds_median"], figures["seconds_min"], figures["seconds_max"]) == (3, 2, 4)
     figures = summarise(pd.concat([epochs(0, [1, 2], [98, 99]), epochs(1, [1, 3], [0, 97])]))
     assert (figures["n"], figures["seconds_max"], figures["seconds_by_seed"]) == (2, None, [1, None])
     assert figures["epoch_by_seed"] == [1, None]
     assert figures["exact_mean"] == pytest.approx(0.98)
     assert figures["exact_min"] == pytest.approx(0.97)
     assert describe(epochs(1, [1, 3], [0, 97])).startswith("98% after never")
-
-
-def test_summary_of_seeds():
-    figures = summarise(pd.concat([epochs(s, [1 + s, 2 + s], [0, 98 + s]) for s in range(3)]))
-    assert figures["seconds_by_seed"] == [2, 3, 4]
-    assert (figures["seconds_median"], figures["seconds_min"], figures["seconds_max"]) == (3, 2, 4)
-    assert figures["exact_mean"] == pytest.approx(0.99)
 
 
 def test_a_timed_training_counts_from_its_start():
@@ -76,6 +68,7 @@ def options(folder, weights, onnx_weights) -> Namespace:
 @pytest.mark.parametrize("name", ["captcha_lib, ONNX Runtime", "captcha_lib, torch"])
 def test_both_of_our_readers_are_measured_as_users_call_them(options, folder, reader, drawn, name, monkeypatch):
     monkeypatch.setattr(read, "PREDICTED", 5)
+    assert set(read.measure("Pillow, opening alone", folder, options)["texts"]) == {""}
     figures = read.measure(name, folder, options)
     by_file = dict(zip(figures["files"], figures["texts"], strict=True))
     texts = [reading.text for reading in reader.read(drawn[1])]
@@ -106,24 +99,12 @@ def test_a_command_that_fails_is_not_timed(tmp_path):
         speed.time_predict([tmp_path / "none.png"], "kaggle", 0)
 
 
-def test_pillow_opens_the_same_files(options, folder):
-    figures = read.measure("Pillow, opening alone", folder, options)
-    assert set(figures["texts"]) == {""}
-    assert figures["ms_list"] is None and "predict_cold_s" not in figures
-
-
 def test_the_peers_need_no_torch():
     """Their environment has NumPy, Pillow and ONNX Runtime."""
     code = "import sys, studies.benchmarks.read\n"
     code += "print({'torch', 'pandas', 'scipy', 'torchvision', 'matplotlib'} & set(sys.modules) or 'none')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "none\n"
-
-
-def test_one_at_a_time_and_in_batches_give_the_same_texts(options, folder):
-    ours = readers.captcha_lib_onnx(options)
-    raws = [path.read_bytes() for path in sorted(folder.iterdir())]
-    assert [ours.one(raw) for raw in raws] == ours.many(raws)
 
 
 def test_a_reader_that_is_not_installed_is_left_out(options, capsys):
@@ -145,13 +126,14 @@ def crossval(tmp_path) -> Path:
     return tmp_path
 
 
-def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp_path):
+def test_rows_are_medians_and_ours_are_scored_out_of_fold(crossval, tmp_path):
     files = ["ab.png", "cd.png"]
     runs = [run("captcha_lib, torch", files, ["ab", "cd"], ms) for ms in (1.0, 9.0, 2.0)]
     runs += [run("ddddocr", files, ["ab", "xx"], ms) for ms in (10.0, 12.0, 11.0)]
     runs += [run("Pillow, opening alone", files, ["", ""], ms) for ms in (0.5, 0.6, 0.4)]
     runs[0]["predict_cold_s"] = 0.3
-    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
+    options = Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval])
+    read.write(runs, options)
     ours, theirs, opener = json.loads((tmp_path / "bench_read.json").read_text())
     assert (ours["reader"], ours["ms_single"], ours["n"], ours["runs"]) == ("captcha_lib, torch", 2.0, 2, 3)
     assert ours["exact"] == 0.75
@@ -162,14 +144,10 @@ def test_rows_are_medians_and_ours_are_scored_out_of_fold(options, crossval, tmp
     assert (opener["exact"], opener["times_opening"]) == (None, 1.0)
     texts = pd.read_csv(tmp_path / "readers.csv", dtype=str)
     assert texts.to_dict("list") == {"file": files, "ddddocr_plain": ["ab", "xx"]}
-
-
-def test_a_cross_validation_of_other_images_is_not_taken(crossval, tmp_path):
-    runs = [run("captcha_lib, torch", ["ab.png", "xy.png"], ["ab", "xy"], 1.0)]
-    read.write(runs, Namespace(out=tmp_path, crossval=[tmp_path / "none", crossval]))
+    read.write([run("captcha_lib, torch", ["ab.png", "xy.png"], ["ab", "xy"], 1.0)], options)
     (row,) = json.loads((tmp_path / "bench_read.json").read_text())
     assert row["exact"] == 1
-    assert "some of which it was trained on" in row["exact_on"]
+    assert "some of which it was trained on" in row["exact_on"], "a cross-validation of other images is not taken"
 
 
 def test_a_peers_classes_are_folded_onto_ours():
@@ -178,6 +156,7 @@ def test_a_peers_classes_are_folded_onto_ours():
     probs = np.full((1, len(charset)), 0.01)
     probs[0, :5] = [0.2, 0.1, 0.3, 0.2, 0.05]
     probs /= probs.sum()
+    assert readers._classes_of(["", "B", "b", "2"], 0, Alphabet("2Bb")) == [[0], [3], [1], [2]], "cases kept apart"
     ours = np.exp(readers._fold(np.log(probs), classes))[0]
     k = readers.ALPHABET.encode("b2")
     assert ours[0] == pytest.approx(probs[0, 0])
@@ -186,19 +165,7 @@ def test_a_peers_classes_are_folded_onto_ours():
     assert ours.sum() == pytest.approx(1 - probs[0, 3])
 
 
-def test_cases_are_kept_apart_where_the_alphabet_does():
-    classes = readers._classes_of(["", "B", "b", "2"], 0, Alphabet("2Bb"))
-    assert classes == [[0], [3], [1], [2]]
-
-
 # Sets of others
-
-
-@pytest.mark.parametrize(("held", "counts"), [(0.2, [350, 50, 100]), (0.0, [450, 50, 0])])
-def test_a_share_is_held_out(held, counts):
-    subsets = own.draw_subsets(500, 1, held)
-    assert [subsets.count(name) for name in ("train", "val", "test")] == counts
-    assert subsets != own.draw_subsets(500, 2, held)
 
 
 def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
@@ -208,6 +175,7 @@ def test_a_set_of_others_is_learnt_and_scored(tmp_path, monkeypatch):
     words = ["--sets", "4 digits", "--seeds", "1", "--peers", "/nowhere/python", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["own", *words])
     assert own.main() == 0
+    assert [own.draw_subsets(500, 1, 0.2).count(name) for name in ("train", "val", "test")] == [350, 50, 100]
     row = pd.read_csv(tmp_path / "own.csv").iloc[0]
     assert row[["train", "val", "n"]].tolist() == [18, 2, 6]
     assert (tmp_path / "4-digits-seed-0" / "weight.pth").is_file()
@@ -221,11 +189,6 @@ def test_a_training_on_a_stream_is_measured(tmp_path):
     assert (row["n"], row["images_per_second"] > 0) == (134, True)
     assert 0 <= row["waited"] < 1
     assert 100 < row["peak_mb"] < 5000
-
-
-def test_the_generator_is_measured_by_the_time_of_one_core(monkeypatch):
-    monkeypatch.setattr(stream, "DRAWN", 64)
-    assert 500 < stream.draw_speed(stream.styles()["kaptcha"]) < 100_000
 
 
 # The same seeds

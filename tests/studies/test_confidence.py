@@ -14,17 +14,9 @@ def table(*rows: tuple[str, str, float]) -> pd.DataFrame:
 
 
 def test_calibration_error_by_hand():
+    assert calibration_error(calibration(table(("a", "b", 1.0), ("a", "a", 0.0)))) == 1
     bins = calibration(table(("a", "a", 0.96), ("a", "b", 0.92), ("a", "a", 1.0), ("a", "b", 0.3), ("a", "b", 0.0)))
     assert calibration_error(bins) == pytest.approx((0.0 + 0.3 + 3 * (0.96 - 2 / 3)) / 5)
-
-
-def test_calibration_error_of_honest_confidences_is_0():
-    rows = [("a", "a", 0.75)] * 3 + [("a", "b", 0.75)] + [("a", "a", 1.0)] * 5
-    assert calibration_error(calibration(table(*rows))) == 0
-
-
-def test_calibration_error_of_wrong_certainty_is_1():
-    assert calibration_error(calibration(table(("a", "b", 1.0), ("a", "a", 0.0)))) == 1
 
 
 def guesses(confidence: list[float], right: list[bool]) -> pd.DataFrame:
@@ -37,12 +29,8 @@ def test_risk_coverage_by_hand():
     assert curve["coverage"].tolist() == [0.5, 0.75, 1.0]
     assert curve["wrong"].tolist() == [0, 1, 2]
     assert curve["exact_rate"].tolist() == pytest.approx([1, 2 / 3, 1 / 2])
-
-
-def test_coverage_at():
     predictions = guesses([0.9, 0.8, 0.7, 0.6], [True, True, False, True])
-    assert coverage_at(predictions, 1.0) == 0.5
-    assert coverage_at(predictions, 0.75) == 1.0
+    assert (coverage_at(predictions, 1.0), coverage_at(predictions, 0.75)) == (0.5, 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.booleans()), min_size=1, max_size=20))

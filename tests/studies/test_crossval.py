@@ -42,35 +42,23 @@ def finished(out) -> OutOfFold:
 # Folds
 
 
-@pytest.mark.parametrize(("n", "folds"), [(1070, 10), (11, 3), (4, 4), (2, 2)])
-def test_folds_are_disjoint_and_even(n, folds):
-    fold_of = draw_folds(n, folds, seed=0)
-    sizes = np.bincount(fold_of, minlength=folds)
-    assert sizes.sum() == n
-    assert sizes.max() - sizes.min() <= 1
-    assert (draw_folds(n, folds, seed=0) == fold_of).all()
-
-
-def test_each_seed_draws_folds_of_its_own():
+def test_folds_are_disjoint_even_and_drawn_by_the_seed():
+    for n, folds in ((1070, 10), (11, 3), (4, 4), (2, 2)):
+        sizes = np.bincount(draw_folds(n, folds, seed=0), minlength=folds)
+        assert sizes.sum() == n
+        assert sizes.max() - sizes.min() <= 1
+    assert (draw_folds(100, 5, seed=0) == draw_folds(100, 5, seed=0)).all()
     assert (draw_folds(100, 5, seed=0) != draw_folds(100, 5, seed=1)).mean() > 0.5
-
-
-@pytest.mark.parametrize("folds", [0, 1, 6])
-def test_a_number_of_folds_that_cannot_be_is_refused(folds):
-    with pytest.raises(InputError, match=f"{folds} folds of 5 images"):
-        draw_folds(5, folds, seed=0)
+    for folds in (0, 1, 6):
+        with pytest.raises(InputError, match=f"{folds} folds of 5 images"):
+            draw_folds(5, folds, seed=0)
 
 
 # Training and reading
 
 
-def test_every_image_has_scores_of_each_seed(finished):
-    assert finished.logits.shape == (2, 24, 25, finished.alphabet.num_classes)
-    assert finished.folds.shape == (2, 24)
-    assert np.isfinite(finished.logits).all()
-
-
 def test_the_scores_are_those_of_the_network_that_did_not_see_the_image(finished, out):
+    assert finished.logits.shape == (2, 24, 25, finished.alphabet.num_classes)
     for seed, fold in ((0, 2), (1, 0)):
         reader = TorchReader.load(out / f"seed-{seed}-fold-{fold}" / "weight.pth")
         rows = np.flatnonzero(finished.folds[seed] == fold)
@@ -90,22 +78,14 @@ def test_a_fold_that_is_read_has_no_part_in_its_training(finished, tmp_path):
     assert np.array_equal(again.logits[0], finished.logits[0])
 
 
-def test_a_finished_run_trains_nothing(finished, out):
-    result, said = run(out)
-    assert said == ["3 folds, 2 seeds: 0 networks to train, 6 are there already"]
-    assert np.array_equal(result.logits, finished.logits)
-
-
 def test_an_interrupted_run_trains_what_is_missing(finished, out, tmp_path):
     for folder in out.glob("seed-0-*"):
         folder.rename(tmp_path / folder.name)
     (tmp_path / "seed-0-fold-2").rename(out / "seed-0-fold-2")
-    result, said = run(out)
-    assert said[0] == "3 folds, 2 seeds: 2 networks to train, 4 are there already"
-    assert np.array_equal(result.logits, finished.logits)
-
-
-def test_loading_gives_the_same_without_training(finished, out):
+    for says in ("2 networks to train, 4 are there already", "0 networks to train, 6 are there already"):
+        result, said = run(out)
+        assert said[0] == f"3 folds, 2 seeds: {says}"
+        assert np.array_equal(result.logits, finished.logits)
     loaded = load_crossval(CAPTCHAS, out)
     assert np.array_equal(loaded.logits, finished.logits)
     assert np.array_equal(loaded.folds, finished.folds)
@@ -118,9 +98,6 @@ def test_loading_what_is_not_there_is_refused(out, tmp_path, finished):
     (tmp_path / "seed-1-fold-1").mkdir()
     with pytest.raises(InputError, match="2 of 4 jobs are done"):
         load_crossval(CAPTCHAS, tmp_path)
-
-
-def test_loading_the_scores_of_other_images_is_refused(out, finished):
     with pytest.raises(InputError, match=r"another run \(images"):
         load_crossval(generated_captchas(24, seed=4), out)
 
@@ -130,9 +107,8 @@ def test_loading_the_scores_of_other_images_is_refused(out, finished):
     [({"config": replace(TINY, epochs=2)}, "epochs"), ({"captchas": generated_captchas(24, seed=4)}, "images")],
 )
 def test_jobs_of_another_run_are_refused(finished, out, change, name):
-    with pytest.raises(InputError, match=rf"another run \({name}") as caught:
+    with pytest.raises(InputError, match=rf"another run \({name}"):
         run(out, **change)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("change", [{"code": "otherwise"}, {"torch": "0.4.1"}])
@@ -191,7 +167,6 @@ def test_a_start_is_trained_further_and_identifies_the_run(tmp_path, reader):
 
 def test_generated_captchas_help_and_are_not_scored(finished, tmp_path):
     helped, _ = run(tmp_path, seeds=1, helpers=8)
-    assert len(helped.captchas) == 24
     facts = json.loads((tmp_path / "seed-0-fold-0" / "job.json").read_text())
     assert facts["identity"]["images"] == CAPTCHAS.identity()
     assert facts["identity"]["helpers"] == generated_captchas(8, crossval.HELP_SEED).identity()

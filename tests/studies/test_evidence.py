@@ -20,11 +20,8 @@ def reference(tmp_path, monkeypatch):
     return tmp_path / "reference"
 
 
-def test_every_file_has_an_entry():
+def test_every_file_has_an_entry_that_names_what_made_it():
     assert sorted(read_entries()) == listed()
-
-
-def test_every_entry_names_what_made_it():
     for file, entry in read_entries().items():
         assert entry["command"], file
         assert entry["code"] or entry["commit"], file
@@ -38,12 +35,8 @@ def test_results_are_copied_and_recorded(reference, tmp_path):
     assert (entry["command"], entry["modules"]) == (ZERO, ["studies.zero"])
     assert {name: entry[name] for name in ("code", "torch")} == made_by("studies.zero")
     assert check() == {}
-
-
-def test_what_lies_there_is_recorded_in_place(reference):
     (reference / "own.csv").write_text("a")
-    record([reference / "own.csv"], "python -m studies.benchmarks.own")
-    assert (reference / "own.csv").read_text() == "a"
+    record([reference / "own.csv"], "python -m studies.benchmarks.own")  # where it lies
     assert read_entries()["own.csv"]["modules"] == ["studies.benchmarks.own"]
 
 
@@ -60,7 +53,7 @@ def test_other_code_or_torch_is_named(reference, tmp_path, change):
 def test_what_is_not_recorded_or_has_no_digest_is_named(reference, tmp_path):
     (reference / "new.csv").write_text("a")
     old = {"command": ZERO, "modules": ["studies.zero"], "code": None, "torch": None, "commit": "0af77a6"}
-    hand = {"command": "by hand", "modules": [], "code": None, "torch": None, "commit": "0af77a6"}
+    hand = old | {"command": "by hand", "modules": []}
     (reference / "old.csv").write_text("a")
     (reference / "hand.csv").write_text("a")
     (reference / "evidence.json").write_text(json.dumps({"old.csv": old, "hand.csv": hand}))
@@ -81,11 +74,7 @@ def test_what_is_not_recorded_or_has_no_digest_is_named(reference, tmp_path):
 )
 def test_modules_follow_from_the_command(command, modules):
     assert modules_of_command(command) == modules
-    assert all(map(evidence._exists, modules))
-
-
-def test_all_modules_of_commands_are_there():
-    assert all(map(evidence._exists, [*evidence._LIBRARY.values(), *evidence._STUDIES.values()]))
+    assert all(map(evidence._exists, [*modules, *evidence._LIBRARY.values(), *evidence._STUDIES.values()]))
 
 
 def test_what_cannot_be_recorded(reference, tmp_path):

@@ -38,18 +38,6 @@ def table(captchas, starts, out):
     return label_curve(captchas, starts, KAPTCHA, out, (0, 4, 20, 400), TINY, TINY, jobs=1, report=str)
 
 
-@pytest.mark.parametrize(
-    ("images", "sizes"),
-    [
-        (802, (0, 10, 25, 50, 100, 200, 400, 802)),
-        (60, (0, 10, 25, 60)),
-        (3000, (0, 10, 25, 50, 100, 200, 400, 800, 1600, 3000)),
-    ],
-)
-def test_the_numbers_of_labels_end_with_all_of_them(images, sizes):
-    assert sizes_for(images) == sizes
-
-
 def test_results_after_other_starts_are_another_run(table, captchas, starts, out):
     with pytest.raises(InputError, match=r"another run \(start"):
         label_curve(captchas, starts[::-1], KAPTCHA, out, (0, 4, 20), TINY, TINY, jobs=1, report=str)
@@ -60,41 +48,24 @@ def test_a_row_for_each_start_size_and_draw(table):
     rows = set(zip(table["start"], table["labels"], table["draw"], strict=True))
     assert rows == {(start, n, draw) for start in ("scratch", "generated") for n in (0, 4, 20) for draw in (0, 1)}
     assert table["n"].eq(10).all()
-
-
-def test_an_untrained_network_reads_nothing(table):
-    rows = table[(table["labels"] == 0)]
-    assert rows["exact"].eq(0).all()
-    assert rows["seconds"].eq(0).all()
+    assert not table.loc[table["labels"] == 0, ["exact", "seconds"]].to_numpy().any(), "untrained, it reads nothing"
+    assert sizes_for(802) == (0, 10, 25, 50, 100, 200, 400, 802)
+    assert sizes_for(60) == (0, 10, 25, 60)
 
 
 def run_here(out, work, *others) -> dict:
     return {name: job.function(*job.arguments) for name, job in work.items()}
 
 
-def test_another_set_is_learnt_by_its_recipe(monkeypatch, captchas, starts, tmp_path):
-    """Without hyperparameters of its own each number of labels has those of `config_for`."""
-    seen = {}
-
-    def fit_nothing(train, val, config, start=None):
-        if start is None:
-            seen[len(train)] = config
-        return starts[0], pd.DataFrame({"seconds": [1.0]})
-
-    monkeypatch.setattr(learning_curve, "fit", fit_nothing)
-    monkeypatch.setattr(learning_curve, "run_jobs", run_here)
-    label_curve(captchas, starts[:1], KAPTCHA, tmp_path, (4, 20), None, TINY)
-    assert seen == {4: config_for(4), 20: config_for(20)}
-
-
 def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
     """Labels come from the training images, smaller draws lie in larger ones, and the test is never trained on."""
-    seen = {}
+    seen, configs = {}, {}
 
     def fit_nothing(train, val, config, start=None):
         assert val is None
         if start is None:
-            seen[config.seed, train.manifest["label"].nunique()] = set(train.labels)
+            seen[config.seed, len(train)] = set(train.labels)
+            configs[len(train)] = replace(config, seed=Config().seed)
         else:
             generated = set(train.labels[-learning_curve.PER_EPOCH :])
             assert not generated & set(captchas.labels)
@@ -102,11 +73,12 @@ def test_what_is_trained_on(monkeypatch, captchas, starts, tmp_path):
 
     monkeypatch.setattr(learning_curve, "fit", fit_nothing)
     monkeypatch.setattr(learning_curve, "run_jobs", run_here)
-    label_curve(captchas, starts, KAPTCHA, tmp_path, (4, 8, 20), TINY, TINY, jobs=1, report=str)
+    label_curve(captchas, starts, KAPTCHA, tmp_path, (4, 8, 20), None, TINY, jobs=1, report=str)
     training = set(captchas.subset("train").labels)
     for draw in (0, 1):
         assert seen[draw, 4] < seen[draw, 8] < seen[draw, 20] == training
     assert seen[0, 4] != seen[1, 4]
+    assert configs == {n: config_for(n) for n in (4, 8, 20)}, "each number of labels has its recipe"
 
 
 def test_summary_by_hand():

@@ -14,15 +14,6 @@ def test_a_seed_draws_the_same_files():
     assert one == again != other
 
 
-def test_the_package_is_left_as_it_was():
-    import secrets
-
-    from captcha import image
-
-    draw_samples(["ab"])
-    assert image.secrets is secrets
-
-
 def test_a_folder_of_labelled_captchas(tmp_path):
     write_samples(tmp_path / "samples", 12, "0123", (2, 4), seed=3)
     captchas = load_data(str(tmp_path / "samples"))

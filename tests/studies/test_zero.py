@@ -1,6 +1,7 @@
 """Reading without labels: where the fonts come from, and that no label has a part in the training."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from captcha_lib.metrics import clustered_interval
 from captcha_lib.reading.torch_reader import TorchReader
 from studies import zero
 from studies.fonts import free_fonts
-from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise, zero_figures
+from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 RECIPE = Recipe(pure=TINY, per_epoch=24, adapt=replace(TINY, epochs=1, warmup_epochs=0), sure=0.0, beside=8)
@@ -48,16 +49,8 @@ def test_the_style_has_the_size_characters_and_lengths_of_the_pictures():
     assert (style.height, style.width, style.characters, style.length) == (40, 160, "abc", (2, 4))
     style = style_for(mine, "abcd", (3, 3))
     assert (style.characters, style.length) == ("abcd", (3, 3))
-
-
-def test_the_official_pictures_have_kaptchas_frequencies():
     kaggle = in_memory(["bcde2345678gfynmnpwx"], torch.zeros(1, 1, 50, 200, dtype=torch.uint8), "kaggle")
-    assert style_for(kaggle).characters == KAPTCHA.characters
-
-
-def test_texts_of_several_lengths_are_drawn_and_read():
-    reader = learn(replace(STYLE, length=(2, 4)), 0, RECIPE)
-    assert reader.length is None
+    assert style_for(kaggle).characters == KAPTCHA.characters, "with Kaptcha's frequencies"
 
 
 def test_every_kind_and_seed_reads_every_picture(readings):
@@ -93,26 +86,17 @@ def test_other_pictures_are_another_run(out, readings):
         read(out, generated_captchas(12, 4))
 
 
-def test_seeds_differ_and_repeat(out, readings):
-    first, second = (TorchReader.load(out / f"seed-{seed}-pure.pth").model.state_dict() for seed in (0, 1))
-    again = learn(STYLE, 0, RECIPE).model.state_dict()
-    assert any(not torch.equal(first[key], second[key]) for key in first)
-    assert all(torch.equal(first[key], again[key]) for key in first)
-
-
-def test_adapting_moves_the_weights_even_if_nothing_is_sure():
-    pure = learn(STYLE, 0, RECIPE)
+def test_each_step_moves_the_weights(out, readings):
+    """Another seed, scrambled texts, and adapting, even if nothing is sure."""
+    pure, other = (TorchReader.load(out / f"seed-{seed}-pure.pth") for seed in (0, 1))
+    scrambled = learn(STYLE, 0, RECIPE, scrambled=True)
     unsure = adapt(pure, CAPTCHAS.images, STYLE, 0, replace(RECIPE, sure=1.1))
     sure = adapt(pure, CAPTCHAS.images, STYLE, 0, RECIPE)
-    states = [reader.model.state_dict() for reader in (pure, unsure, sure)]
-    for one, two in ((0, 1), (1, 2)):
-        assert any(not torch.equal(states[one][key], states[two][key]) for key in states[0])
-
-
-def test_a_scrambled_stream_teaches_other_texts():
-    assert learn(STYLE, 0, RECIPE, scrambled=True).spell(torch.zeros(1, 25, 20)) is not None
-    straight, scrambled = (learn(STYLE, 0, RECIPE, scrambled=on).model.state_dict() for on in (False, True))
-    assert any(not torch.equal(straight[key], scrambled[key]) for key in straight)
+    states = [reader.model.state_dict() for reader in (pure, other, scrambled, unsure, sure)]
+    for one, two in combinations(states, 2):
+        assert any(not torch.equal(one[key], two[key]) for key in one)
+    again = learn(STYLE, 0, RECIPE).model.state_dict()
+    assert all(torch.equal(states[0][key], again[key]) for key in again)
 
 
 def test_figures_by_hand():
@@ -131,10 +115,3 @@ def test_figures_by_hand():
     assert pure["train_seconds_median"] == 5
     assert figures["control"]["exact_mean"] == 0
     assert figures["control"]["exact_std"] is None
-
-
-def test_the_written_figures_name_what_they_depend_on(readings):
-    figures = zero_figures(CAPTCHAS, STYLE, RECIPE, summarise(readings))
-    assert figures["recipe"]["per_epoch"] == 24
-    assert figures["style"]["fonts"] == [font.name for font in free_fonts()]
-    assert {"pure", "adapted", "control", "processor", "threads_per_job"} <= figures.keys()
