@@ -51,6 +51,7 @@ def test_a_row_for_each_start_size_and_draw(table):
     assert not table.loc[table["labels"] == 0, ["exact", "seconds"]].to_numpy().any(), "untrained, it reads nothing"
     assert sizes_for(802) == (0, 10, 25, 50, 100, 200, 400, 802)
     assert sizes_for(60) == (0, 10, 25, 60)
+    assert sizes_for(3000) == (0, 10, 25, 50, 100, 200, 400, 800, 1600, 3000)
 
 
 def run_here(out, work, *others) -> dict:
