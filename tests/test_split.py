@@ -262,3 +262,9 @@ def test_a_layout_loses_no_file_to_another(folder, tmp_path):
     with pytest.raises(InputError, match=r"a_b\.png: two files would get this name"):
         write_layout(captchas.replace(manifest=manifest), tmp_path / "layout")
     assert not (tmp_path / "layout").exists()
+
+
+def test_what_has_been_split_stays_as_it_is(folder):
+    split = split_captchas(load_data(str(folder)), "drawn", 5)
+    assert split_captchas(split) is split
+    assert split_captchas(split, seed=6).notes != split.notes

@@ -34,6 +34,8 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
         InputError: the CSV is no split or another data set's, an image has changed since it was made, there is no
             official split, or a subset is empty.
     """
+    if split is None and seed is None and any(note.startswith("split: ") for note in captchas.notes):
+        return captchas  # they have been split already
     manifest = captchas.manifest
     official = _official_split(manifest)
     if split == "official" and official is None:
