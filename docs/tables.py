@@ -86,8 +86,11 @@ def commands(build_parser: Callable[[], argparse.ArgumentParser]) -> str:
     parts = [markdown("command | does", [(f"[`{name}`](#{name})", said) for name, said in summaries.items()])]
     for name, parser in group.choices.items():
         parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
+        for action in parser._actions:  # paths as in any checkout
+            if str(action.default).startswith(str(RUN_DIR)):
+                action.default = str(action.default).replace(str(RUN_DIR), "output/run")
         parts.append(f"({name})=\n### `{name}`\n\n```text\n{parser.format_help().rstrip()}\n```\n")
-    return "\n".join(parts).replace(str(RUN_DIR), "output/run").replace(f"{ROOT}/", "")
+    return "\n".join(parts)
 
 
 def commands_library() -> str:

@@ -14,7 +14,6 @@ from shutil import rmtree
 
 import joblib
 import numpy as np
-import torch
 from sklearn.model_selection import KFold
 
 from captcha_lib.alphabet import Alphabet
@@ -26,7 +25,7 @@ from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe, recipe_for
 from captcha_lib.training import fit, weights_digest
 from studies.digest import made_by
-from studies.jobs import is_done, read_json, report_outdated, run_in_processes
+from studies.jobs import is_done, one_thread, read_json, report_outdated, run_in_processes
 
 HELP_SEED = 1_000_000  # the generated captchas that help are drawn from seeds that no run or split uses
 
@@ -167,6 +166,7 @@ def _draw_all(captchas: Captchas, folds: int, seeds: int) -> np.ndarray:
     return np.stack([draw_folds(len(captchas), folds, seed) for seed in range(seeds)])  # (S, N)
 
 
+@one_thread()
 def _run(job: _Job, images: Captchas, fold_of: np.ndarray, start: TorchReader | None) -> str:
     """Trains and scores; returns a line that says how it went. Runs in a process of its own.
 
@@ -176,7 +176,6 @@ def _run(job: _Job, images: Captchas, fold_of: np.ndarray, start: TorchReader | 
         fold_of: the fold of each of the former.
         start: see `Recipe`.
     """
-    torch.set_num_threads(1)
     is_read = np.zeros(len(images), dtype=bool)
     is_read[: len(fold_of)] = fold_of == job.fold
     train, test = images.rows(~is_read), images.rows(is_read)

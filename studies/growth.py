@@ -5,14 +5,13 @@ from collections.abc import Callable
 import joblib
 import numpy as np
 import pandas as pd
-import torch
 
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import fit
-from studies.jobs import run_in_processes
+from studies.jobs import one_thread, run_in_processes
 
 SHARES = (4, 2)  # a quarter, a half
 STEEPEST = -2.0  # of an error against the number of images on logarithmic scales; real ones are seldom beyond -1
@@ -87,9 +86,9 @@ def _table(points: list[tuple[int, int]], n: int) -> pd.DataFrame:
     return pd.DataFrame([*rows, {"images": 2 * images[-1], "rate": expected}])
 
 
+@one_thread()
 def _read_after(train: Captchas, test: Captchas, config: Config, start: TorchReader | None) -> tuple[int, int]:
     """A job: trains, and counts the texts that it reads; (training images, texts)."""
-    torch.set_num_threads(1)
     reader, _ = fit(train, None, config, start)
     return len(train), _count(reader, test)
 

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,17 @@ def run_jobs(
     """
     with sole_writer(out):
         return _run_jobs(out, work, identity, jobs, report)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs a job on one thread; one that runs in the parent's own process leaves its threads as they were."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def is_done(place: Path, theirs: dict, ours: dict) -> bool:
@@ -127,8 +139,8 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+@one_thread()
 def _run(path: Path, identity: dict, function: Callable[..., Figures], arguments: tuple) -> tuple[str, Figures]:
-    torch.set_num_threads(1)
     figures = function(*arguments)
     write_text(path, json.dumps({"identity": identity, "figures": figures}) + "\n")
     return path.stem, figures

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from captcha_lib.config import Config, missing_extra
 from captcha_lib.data.captchas import Captchas
@@ -19,6 +18,7 @@ from captcha_lib.model import ctc_loss
 from captcha_lib.recipe import Recipe, recipe_for
 from captcha_lib.training import fit
 from studies.crossval import draw_folds
+from studies.jobs import one_thread
 
 if TYPE_CHECKING:  # an optional extra
     import optuna.trial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # an optional extra
 MAX_LOSS = 5.0  # nats a text; a wrong label costs no more than this, whatever the network thinks of it
 
 
+@one_thread()
 def sweep(
     captchas: Captchas,
     storage: str,
@@ -51,7 +52,6 @@ def sweep(
     """
     package = _import_optuna()
     package.logging.set_verbosity(package.logging.WARNING)
-    torch.set_num_threads(1)
     known = captchas.rows(np.flatnonzero(captchas.manifest["subset"] != "test"))
     study = package.create_study(
         storage=_storage(package, storage),
