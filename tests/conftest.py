@@ -73,3 +73,17 @@ def onnx_weights(reader, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "captcha.onnx"
     export_onnx(reader, path)
     return path
+
+
+@pytest.fixture
+def error_of(capsys):
+    """Runs a command that has to fail by a function `run`, and returns the one line that it says."""
+
+    def error_of(run, *words) -> str:
+        capsys.readouterr()
+        assert run(*words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return error_of

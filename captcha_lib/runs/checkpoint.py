@@ -21,14 +21,8 @@ def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet,
     """What has to agree for two trainings to be the same one; plain values only."""
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     images = f"{train.identity()} + {'0' if val is None else val.identity()}"
-    return (
-        settings
-        | {"alphabet": alphabet.characters, "images": images}
-        | {
-            "code": code_digest(),
-            "torch": torch.__version__.partition("+")[0],
-        }
-    )
+    code = {"code": code_digest(), "torch": torch.__version__.partition("+")[0]}
+    return settings | {"alphabet": alphabet.characters, "images": images} | code
 
 
 @cache

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,17 +34,9 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def refuse(capsys):
+def refuse(error_of):
     """Runs a command that has to fail, and returns its one line."""
-
-    def refuse(*words) -> str:
-        capsys.readouterr()
-        assert run(*words) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ")
-        return line
-
-    return refuse
+    return partial(error_of, run)
 
 
 def test_help_names_every_command(capsys):
