@@ -38,7 +38,8 @@ def predict(options: argparse.Namespace) -> int:
     reader = load_reader(options)
     counts: Counter[str] = Counter()
     rows = _reported(read_files(files, reader, options.length, options.alphabet), counts, options.min_confidence)
-    text = FORMS[options.form](rows, max(len(printable(str(file.path))) for file in files))
+    wide = max(len(printable(str(file.path))) for file in files) if options.form == "table" else 0
+    text = FORMS[options.form](rows, wide)
     if options.out:
         with (
             replacing(options.out) as part,

@@ -39,15 +39,19 @@ def find_images(folder: AnyPath) -> Iterator[AnyPath]:
 
     Links to folders are given, too, and not gone into: `read_bytes` says so of each.
     """
+    folders: list[AnyPath] = []
     entries: list[AnyPath] = sorted(folder.iterdir(), key=lambda entry: entry.name)
     for entry in entries:
-        # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
-        is_image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._")
-        if (is_image and not entry.is_dir()) or _is_linked_folder(entry):
+        if not entry.is_dir():
+            # "._" begins the shadow files of macOS; ".png" is an image whose label is empty, and is to be found
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("._"):
+                yield entry
+        elif isinstance(entry, Path) and entry.is_symlink():
             yield entry
-    for entry in entries:
-        if entry.is_dir() and not _is_linked_folder(entry) and not entry.name.startswith((".", "__")):
-            yield from find_images(entry)
+        elif not entry.name.startswith((".", "__")):
+            folders.append(entry)
+    for inner in folders:
+        yield from find_images(inner)
 
 
 def relative_name(path: AnyPath, root: AnyPath) -> str:
@@ -132,15 +136,14 @@ def fit_images(pictures: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """Puts N grey pictures into one array, those of another size than (H, W) px resized: (N, 1, H, W) uint8."""
     if not pictures:
         return np.zeros((0, 1, *size), np.uint8)
-    return np.stack([p if p.shape == size else _resized(p, size) for p in pictures])[:, None]
+    return np.stack([fit_image(picture, size) for picture in pictures])[:, None]
 
 
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def fit_image(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a grey picture that has not (H, W) px: -> (H, W) uint8."""
+    if picture.shape == size:
+        return picture
     return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
-
-
-def _is_linked_folder(path: AnyPath) -> bool:
-    return isinstance(path, Path) and path.is_symlink() and path.is_dir()
 
 
 def _checked_size(path: Path, name: str, root: AnyPath | None) -> int:

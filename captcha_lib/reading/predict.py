@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from captcha_lib.config import InputError, printable
-from captcha_lib.data.images import SUFFIXES_IN_WORDS, decode_image, find_images, fit_images, read_bytes
+from captcha_lib.data.images import SUFFIXES_IN_WORDS, decode_image, find_images, fit_image, fit_images, read_bytes
 from captcha_lib.files import progress
 from captcha_lib.reading.base import Reader
 
@@ -94,9 +92,9 @@ def _read_batch(batch: list[ImageFile], reader: Reader, length: int | None, allo
             row["error"] = str(error)
         else:
             row["resized"] = picture.shape != reader.image_size
-            pictures.append(fit_images([picture], reader.image_size))  # at once, for pictures can be large
+            pictures.append(fit_image(picture, reader.image_size))  # at once, for pictures can be large
         rows.append(row)
-    readings = reader.read(np.concatenate(pictures), length, allowed) if pictures else []
+    readings = reader.read(fit_images(pictures, reader.image_size), length, allowed)
     read = (row for row in rows if row["error"] is None)
     for row, reading in zip(read, readings, strict=True):
         row["text"], row["confidence"] = reading.text, round(reading.confidence, 6)
