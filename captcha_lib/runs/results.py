@@ -3,6 +3,7 @@
 import json
 import platform
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Result:
     config: Config
     predictions: pd.DataFrame  # of the test images: file, label, text, confidence, subset
 
-    @property
+    @cached_property
     def score(self) -> dict[str, float | int]:
         """Exact match on the test images and more, see `metrics.score`."""
         return metrics.score(self.predictions)
