@@ -175,8 +175,10 @@ reference: $(INSTALLED)
 	cp "$(OUT)/generated/seeds.csv" "$(OUT)/reference/seeds_generated.csv"
 	$(STUDY) record --by "captcha-lib train --split official" \
 		$(addprefix "$(OUT)/reference"/,log.txt loss.png metrics.json predictions.csv environment.json)
-	$(STUDY) record --by "captcha-lib evaluate --data generated" "$(OUT)/reference/generated_predictions.csv"
-	$(STUDY) record --by "python -m studies bench" "$(OUT)/reference"/seeds*.csv
+	$(STUDY) record --by "captcha-lib evaluate --data generated --subset all" "$(OUT)/reference/generated_predictions.csv"
+	$(STUDY) record --by "python -m studies bench --seeds 10" "$(OUT)/reference/seeds.csv"
+	$(STUDY) record --by "python -m studies bench --seeds 5 --own-splits" "$(OUT)/reference/seeds_own_splits.csv"
+	$(STUDY) record --by "python -m studies bench --seeds 5 --data generated" "$(OUT)/reference/seeds_generated.csv"
 
 # All of output/reference/: about five hours on two idle cores. Each study continues where it was stopped; what other
 # code made is made again. One file no command can make: label_judge.csv, the choices of a judge who saw the first
@@ -187,7 +189,7 @@ evidence: reference crossval zero labels protect bench-train bench-read bench-st
 	$(STUDY) plant --out "$(OUT)/planted"
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
 	cp "$(OUT)/general.pth" captcha_lib/weights/general.pth
-	$(STUDY) record --by "python -m studies crossval" "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png
+	$(STUDY) record --by "python -m studies crossval --folds 10 --seeds 3 --generated 1000" "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png
 	$(STUDY) record --by "python -m studies audit" "$(OUT)/label_audit.csv"
 	$(STUDY) record --by "python -m studies plant" "$(OUT)/planted/planted.csv"
 	cp "$(OUT)/zero/seed-0-pure.pth" "$(OUT)/zero/zero_pure.pth"
