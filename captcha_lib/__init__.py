@@ -30,6 +30,7 @@ _HOMES = {
     "data.batches": "Stream StreamBlocks",
     "data.captchas": "Captchas",
     "data.load": "load_data",
+    "data.pixels": "pixels",
     "data.split": "split_captchas",
     "decode": "Reading Span align decode_beam decode_greedy decode_length spell",
     "generator.draw": "generate_captchas",

@@ -5,6 +5,7 @@ from captcha_lib.data.batches import Stream as Stream
 from captcha_lib.data.batches import StreamBlocks as StreamBlocks
 from captcha_lib.data.captchas import Captchas as Captchas
 from captcha_lib.data.load import load_data as load_data
+from captcha_lib.data.pixels import pixels as pixels
 from captcha_lib.data.split import split_captchas as split_captchas
 from captcha_lib.decode import Reading as Reading
 from captcha_lib.decode import Span as Span

@@ -12,7 +12,8 @@ SPLITS_DIR = WEIGHTS_DIR / "splits"
 # The checkout that the package lies in; None where it was installed from a wheel.
 CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks").is_dir() else None
 RUN_DIR = Path(os.environ.get("CAPTCHA_OUT") or (CHECKOUT / "output" / "run" if CHECKOUT else "output"))
-MIN_SIDE = 16  # px; smaller pictures are thumbnails, and the network halves them four times
+MIN_SIDE = 16  # px; the network halves pictures four times
+MIN_PICTURE = 8  # px; of smaller pictures nobody could read a character
 
 # The extra that brings an optional package; all others come with `train`.
 _EXTRAS = {"gradio": "demo", "kagglehub": "kaggle", "onnx": "export", "optuna": "dev", "rapidocr": "legibility"}

@@ -11,7 +11,7 @@ from captcha_lib.alphabet import count_doubles, named
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
-from captcha_lib.data.images import HEIGHTS
+from captcha_lib.data.sizes import HEIGHTS
 from captcha_lib.data.split import is_official
 from captcha_lib.model import time_steps
 from captcha_lib.reading.torch_reader import TorchReader

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from captcha_lib.config import InputError, missing_extra
-from captcha_lib.data.images import find_images, fit_images
+from captcha_lib.data.folders import find_images
+from captcha_lib.data.pixels import pixels
+from captcha_lib.data.sizes import fit_images
 from captcha_lib.decode import align
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.plots import plot_alignment
-from captcha_lib.reading.read import cached_reader, read, to_grey
+from captcha_lib.reading.read import cached_reader, read
 
 EXAMPLES, OTHERS = 6, 3
 LAUNCH = {"server_name": "127.0.0.1", "show_error": True}  # on this machine alone; says what is wrong with a file
@@ -109,7 +111,7 @@ def _draw_alignment(picture: str, text: str, weights: str | Path) -> Figure | No
     if not text:
         return None
     reader = cached_reader(weights)
-    images = torch.from_numpy(fit_images([to_grey(picture, picture)], reader.image_size))  # (1, 1, H, W)
+    images = torch.from_numpy(fit_images([pixels(picture)], reader.image_size))  # (1, 1, H, W)
     logits = np.asarray(reader.logits(images))[0]  # (T, K)
     return plot_alignment(images[0], align(logits, text, reader.alphabet), steps=len(logits))
 

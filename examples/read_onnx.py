@@ -1,6 +1,7 @@
-"""Reads captchas without torch and without captcha_lib: python read_onnx.py captcha.onnx image.png ...
+"""Reads captchas without torch: python read_onnx.py captcha.onnx image.png ...
 
-Needs onnxruntime, numpy and pillow. `captcha-lib export` writes the .onnx file; captcha_lib/weights/ holds one.
+Of captcha_lib it takes the way from a picture to grey pixels alone, so that it sees what `predict` sees.
+`captcha-lib export` writes the .onnx file; captcha_lib/weights/ holds one.
 """
 
 import sys
@@ -8,6 +9,8 @@ import sys
 import numpy as np
 import onnxruntime
 from PIL import Image
+
+from captcha_lib import pixels
 
 
 def spell(scores: np.ndarray, alphabet: str, length: int) -> str:
@@ -34,6 +37,6 @@ if __name__ == "__main__":
     facts = session.get_modelmeta().custom_metadata_map
     size = int(facts["width"]), int(facts["height"])
     for file in files:
-        grey = np.asarray(Image.open(file).convert("L").resize(size, Image.Resampling.BILINEAR))
+        grey = np.asarray(Image.fromarray(pixels(file)).resize(size, Image.Resampling.BILINEAR))
         (scores,) = session.run(["logits"], {"images": grey[None, None]})  # (1, T, K)
         print(file, spell(scores[0], facts["alphabet"], int(facts["length"])))

@@ -1,4 +1,4 @@
-"""The example reader, in a process that can import neither torch nor this package."""
+"""The example reader, in a process that cannot import torch."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from captcha_lib.reading.export import export_onnx
 from captcha_lib.reading.torch_reader import TorchReader
 
 EXAMPLE = ROOT / "examples" / "read_onnx.py"
-ALONE = "import sys; sys.modules |= {'torch': None, 'captcha_lib': None}; sys.argv = sys.argv[1:]; import runpy; "
+ALONE = "import sys; sys.modules |= {'torch': None}; sys.argv = sys.argv[1:]; import runpy; "
 ALONE += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 

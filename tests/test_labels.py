@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.data.images import find_images
+from captcha_lib.data.folders import find_images
 from captcha_lib.data.labels import LabelRule
 
 

@@ -62,7 +62,7 @@ def test_a_folder(folder, drawn):
 def test_suffixes_in_any_case_and_nothing_else(tmp_path):
     for i, name in enumerate(["a.png", "b.PNG", "c.jpg", "d.JPG", "e.jpeg", "f.Jpeg", "g.gif", "h.webp", "i.BMP"]):
         Image.new("L", (60, 24), 20 * i).save(tmp_path / name)
-    for name in ["g.txt", "h.tiff", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
+    for name in ["g.txt", "h.pdf", "._i.png", "png", "__MACOSX/j.png", ".hidden/k.png"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
     assert load_data(str(tmp_path)).labels == list("abcdefghi")

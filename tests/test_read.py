@@ -9,10 +9,11 @@ from PIL import Image
 
 import captcha_lib
 from captcha_lib.config import WEIGHTS_DIR, InputError
+from captcha_lib.data.pixels import pixels
 from captcha_lib.decode import Reading
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading import read as reading
-from captcha_lib.reading.read import read, to_grey
+from captcha_lib.reading.read import read
 
 TEXTS, IMAGES = generate_captchas(6, 2026)
 ARRAYS = list(IMAGES[:, 0].numpy())
@@ -49,7 +50,7 @@ def forms(array: np.ndarray, folder) -> dict:
 
 def test_every_form_of_a_picture_is_read_alike(tmp_path):
     for form, picture in forms(ARRAYS[0], tmp_path).items():
-        assert (to_grey(picture, "x") == ARRAYS[0]).all(), form
+        assert (pixels(picture, "x") == ARRAYS[0]).all(), form
         assert read(picture).text == TEXTS[0], form
 
 
@@ -121,8 +122,8 @@ def test_another_size_is_resized():
         (np.zeros(5, np.uint8), r"of shape \(5,\) is not a picture"),
         (np.zeros((0, 7), np.uint8), r"of shape \(0, 7\) is not a picture"),
         (np.zeros((5, 5, 7), np.uint8), r"give 1, 3 or 4 channels"),
-        (np.full((50, 200), -1.0), "leave 0..255"),
-        (np.full((50, 200), np.nan), "leave 0..255"),
+        (np.full((50, 200), -1.0), "scale them to 0..1 or 0..255"),
+        (np.full((50, 200), np.nan), "scale them to 0..1 or 0..255"),
         ("nowhere.png", "nowhere.png: cannot be read"),
     ],
     ids=["number", "none", "bytes", "line", "empty", "channels", "negative", "nan", "nowhere"],

@@ -60,7 +60,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> None:
-    from captcha_lib.data.images import fit_images
+    from captcha_lib.data.sizes import fit_images
     from captcha_lib.generator.draw import generate_captchas
     from captcha_lib.metrics import count_exact
     from captcha_lib.reading.export import export_onnx

@@ -14,7 +14,8 @@ from torchvision.datasets.vision import StandardTransform
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data.images import AnyPath, fit_images
+from captcha_lib.data.folders import AnyPath
+from captcha_lib.data.sizes import fit_images
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA, Style
 

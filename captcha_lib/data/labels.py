@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from captcha_lib.config import InputError
-from captcha_lib.data.images import AnyPath, read_bytes, relative_name
+from captcha_lib.data.folders import AnyPath, read_bytes, relative_name
 
 NAME, FOLDER = "name", "folder"
 

@@ -6,7 +6,6 @@ and so is where their labels stand, see `labels`.
 
 import hashlib
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,10 @@ from PIL import Image
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError, data_choice, generated_dir, optional_module
 from captcha_lib.data.captchas import SUBSETS, Captchas, stack_images, usual_size
-from captcha_lib.data.images import (
-    SUFFIXES_IN_WORDS,
-    AnyPath,
-    decode_image,
-    find_images,
-    read_bytes,
-    reading_size,
-    relative_name,
-)
+from captcha_lib.data.folders import SUFFIXES_IN_WORDS, AnyPath, find_images, open_zip, read_bytes, relative_name
+from captcha_lib.data.images import decode_image
 from captcha_lib.data.labels import LabelRule
+from captcha_lib.data.sizes import reading_size
 from captcha_lib.files import new_folder, progress
 from captcha_lib.generator.draw import generate_captchas
 
@@ -106,7 +99,7 @@ def locate(choice: str) -> AnyPath:
         raise InputError("data '': it is empty; give 'generated', 'kaggle' or a path")
     try:
         path = Path(choice).expanduser()
-        return path if path.is_dir() else _open_zip(path, choice)
+        return path if path.is_dir() else open_zip(path, choice)
     except InputError:
         raise
     except zipfile.BadZipFile:
@@ -120,19 +113,6 @@ def write_captchas(texts: list[str], images: torch.Tensor, folder: Path) -> None
     with new_folder(folder) as part:
         for text, image in zip(progress(texts), images, strict=True):
             Image.fromarray(image[0].numpy()).save(part / f"{text}.png")
-
-
-def _open_zip(path: Path, choice: str) -> zipfile.Path:
-    """A zip whose names are those of files in it, each once. Others could be read twice, or never to an end."""
-    archive = zipfile.ZipFile(path)
-    names = Counter(archive.namelist())
-    strange = [name for name in names if name.startswith("/") or {"", ".", ".."} & set(name.rstrip("/").split("/"))]
-    if strange:
-        raise InputError(f"data {choice!r}: it holds {strange[0]!r}, which is not a valid path; pack it again")
-    name, times = names.most_common(1)[0] if names else ("", 1)
-    if times > 1:
-        raise InputError(f"data {choice!r}: {times} files in it are called {name!r}; rename them, or zip a folder")
-    return zipfile.Path(archive)
 
 
 def _download_kaggle() -> Path:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, InputError
 from captcha_lib.data.captchas import SUBSETS, Captchas
-from captcha_lib.data.images import read_bytes
+from captcha_lib.data.folders import read_bytes
 from captcha_lib.files import new_folder, write_csv
 
 COLUMNS = ["file", "label", "sha256", "subset"]

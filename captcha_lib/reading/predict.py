@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captcha_lib.config import InputError, printable
-from captcha_lib.data.images import SUFFIXES_IN_WORDS, decode_image, find_images, fit_image, fit_images, read_bytes
+from captcha_lib.data.folders import SUFFIXES_IN_WORDS, find_images, read_bytes
+from captcha_lib.data.images import decode_image
+from captcha_lib.data.sizes import fit_image, fit_images
 from captcha_lib.files import progress
 from captcha_lib.reading.base import Reader
 

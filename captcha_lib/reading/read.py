@@ -4,18 +4,16 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
-from PIL import Image
 
-from captcha_lib.config import InputError
-from captcha_lib.data.images import decode_image, fit_images, grey, read_bytes
+from captcha_lib.data.pixels import Picture, pixels
+from captcha_lib.data.sizes import fit_images
 from captcha_lib.decode import Reading
 from captcha_lib.reading.base import Reader, weights_path
 
-Picture = str | Path | bytes | Image.Image | np.ndarray
-Pictures = list[Picture] | list[str] | list[Path] | list[bytes] | list[Image.Image] | list[np.ndarray]
+Pictures: TypeAlias = list[Any] | tuple[Any, ...]
 _BATCH = 64
 _loading = Lock()
 
@@ -46,8 +44,8 @@ def read(
     """Reads a picture, or a list of pictures. It may be called from several threads at once.
 
     Args:
-        pictures: each a path, the bytes of an image file, a Pillow image, or an array (H, W) or (H, W, C) of 0..255. A
-            picture of another size than the network's is resized.
+        pictures: one, a list of them, or a batch (N, C, H, W); see `pixels` for the forms of each. A picture of another
+            size than the network's is resized.
         weights: the name of weights that come with the package, a file of `TorchReader.save`, or an .onnx file of
             `export`, which is read without torch. They are loaded once.
         length: characters of the text; None takes the length of the training labels, 0 lets the network decide.
@@ -57,40 +55,20 @@ def read(
     Returns:
         a reading for a picture, a list of readings for a list. Raises InputError if one is invalid, or the weights are.
     """
+    if isinstance(pictures, tuple) or getattr(pictures, "ndim", 0) == 4:
+        pictures = list(pictures)
     if not isinstance(pictures, list):
         return read([pictures], weights, length, allowed, others)[0]
     reader = cached_reader(weights)
     readings: list[Reading] = []
     for start in range(0, len(pictures), _BATCH):
-        batch = [to_grey(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
+        batch = [pixels(picture, f"picture {start + i}") for i, picture in enumerate(pictures[start : start + _BATCH])]
         logits = np.asarray(reader.logits(fit_images(batch, reader.image_size)))  # (B, T, K)
         for reading, scores in zip(reader.decode(logits, length, allowed), logits, strict=True):
             likely = reader.alternatives(scores, others + 1, length, allowed) if others else []
             rest = tuple(one for one in likely if one.text != reading.text)[:others]
             readings.append(replace(reading, alternatives=rest) if others else reading)
     return readings
-
-
-def to_grey(picture: Picture, name: str) -> np.ndarray:
-    """Turns a picture in any form into grey pixels (H, W) uint8; raises InputError for anything else."""
-    if isinstance(picture, str | Path):
-        return decode_image(read_bytes(Path(picture), str(picture)), str(picture))
-    if isinstance(picture, bytes):
-        return decode_image(picture, name)
-    if isinstance(picture, Image.Image):
-        return grey(picture)
-    if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
-        shape = f" of shape {picture.shape}" if isinstance(picture, np.ndarray) else ""
-        said = f"{name}: a {type(picture).__name__}{shape} is not a picture"
-        raise InputError(f"{said}; give a path, bytes, a Pillow image, or an array (H, W) or (H, W, C)")
-    if picture.dtype != np.uint8:
-        if not (np.isfinite(picture).all() and picture.min() >= 0 and picture.max() <= 255):
-            raise InputError(f"{name}: its values leave 0..255; scale them first")
-        picture = picture.round().astype(np.uint8)
-    try:
-        return grey(Image.fromarray(picture.squeeze()))
-    except TypeError:
-        raise InputError(f"{name}: no picture has the shape {picture.shape}; give 1, 3 or 4 channels") from None
 
 
 def cached_reader(weights: str | Path) -> Reader:

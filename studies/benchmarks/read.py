@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captcha_lib.config import RUN_DIR, WEIGHTS_DIR, InputError, data_choice
-from captcha_lib.data.images import AnyPath, find_images
+from captcha_lib.data.folders import AnyPath, find_images
 from studies.benchmarks.readers import OPENERS, OURS, PEERS, READERS
 from studies.benchmarks.speed import peak_mb, time_predict, timed_all
 from studies.evidence import ROOT

@@ -19,7 +19,8 @@ from PIL import Image, ImageCms
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import CHECKOUT, InputError
-from captcha_lib.data.images import decode_image, find_images, read_bytes
+from captcha_lib.data.folders import find_images, read_bytes
+from captcha_lib.data.images import decode_image
 from captcha_lib.data.labels import LabelRule
 from captcha_lib.data.load import load_data
 from captcha_lib.data.split import split_captchas, write_layout
