@@ -21,10 +21,13 @@ _EXTRAS |= dict.fromkeys(("captcha", "joblib", "sklearn", "torchinfo"), "noteboo
 
 
 class InputError(ValueError):
-    """Invalid input. Its message is one line, whatever names it quotes: where, what is wrong, what to do."""
+    """Invalid input. Its message is one line, whatever names it quotes: where, what is wrong, what to do.
 
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
+    Where many things are wrong at once, further `lines` name them.
+    """
+
+    def __init__(self, text: str, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, (text, *lines))))
 
 
 @dataclass(frozen=True)

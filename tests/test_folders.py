@@ -24,7 +24,8 @@ def saved(kind: str) -> bytes:
     ("name", "kind"),
     [
         ("a.jfif", "JPEG"), ("a.JPE", "JPEG"), ("a.tif", "TIFF"), ("a.TIFF", "TIFF"), ("a.dib", "DIB"),
-        ("a.pgm", "PPM"), ("a", "PNG"), ("a", "JPEG"), ("a", "WEBP"), ("a", "GIF"), ("a", "BMP"), ("a", "TIFF"), ("a.php", "PNG"),
+        ("a.pgm", "PPM"), ("a", "PNG"), ("a", "JPEG"), ("a", "WEBP"), ("a", "GIF"), ("a", "BMP"), ("a", "TIFF"),
+        ("a.php", "PNG"),
         ("a.png_", "PNG"), ("a.png", "JPEG"), ("a.jpg", "PNG"), ("a.gif", "BMP"), ("a.php@id=7", "JPEG"),
     ],
 )  # fmt: skip

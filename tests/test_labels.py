@@ -1,4 +1,4 @@
-"""Where labels stand. What a labels.csv has to be is tested in test_data.py."""
+"""Where labels stand. What tables of labels may be is tested in test_tables.py."""
 
 import unicodedata
 import zipfile
@@ -9,6 +9,17 @@ import pytest
 from captcha_lib.config import InputError
 from captcha_lib.data.folders import find_images
 from captcha_lib.data.labels import LabelRule
+from captcha_lib.data.report import Report
+
+
+def labels_of(rule: LabelRule, root: Path | zipfile.Path) -> list[str | None]:
+    """The labels of all images there; raises InputError where a file has none."""
+    others: list = []
+    report = Report("")
+    labels = rule.read(root, list(find_images(root, others)), others, report)
+    if report.troubles:
+        raise report.error()
+    return labels
 
 
 def touched(root: Path, *names: str) -> list[Path]:
@@ -33,36 +44,39 @@ def touched(root: Path, *names: str) -> list[Path]:
     ],
 )
 def test_a_label_and_where_it_stands(tmp_path, source, name, label):
-    assert LabelRule(source).read(tmp_path, touched(tmp_path, name)) == [label]
+    touched(tmp_path, name)
+    assert labels_of(LabelRule(source), tmp_path) == [label]
 
 
 def test_the_same_in_a_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("abcd/17.png", b"")
     root = zipfile.Path(tmp_path / "images.zip")
-    assert LabelRule("folder").read(root, list(find_images(root))) == ["abcd"]
+    assert labels_of(LabelRule("folder"), root) == ["abcd"]
 
 
-def test_a_table_comes_before_the_rule(tmp_path):
-    files = touched(tmp_path, "abcd/17.png", "efgh/18.png")
+def test_a_table_comes_before_names_and_after_a_rule(tmp_path):
+    touched(tmp_path, "abcd/17.png", "efgh/mnop.png")
     (tmp_path / "abcd" / "labels.csv").write_text("file,label\n17.png,wxyz\n")
-    assert LabelRule("folder").read(tmp_path, files) == ["wxyz", "efgh"]
+    assert labels_of(LabelRule(), tmp_path) == ["wxyz", "mnop"]
+    assert labels_of(LabelRule("folder"), tmp_path) == ["abcd", "efgh"]
 
 
 def test_case_is_kept_or_ignored(tmp_path):
-    files = touched(tmp_path, "AbC.png", "ЖЁ.png")
-    assert LabelRule().read(tmp_path, files) == ["AbC", "ЖЁ"]
-    assert LabelRule(ignore_case=True).read(tmp_path, files) == ["abc", "жё"]
+    touched(tmp_path, "AbC.png", "ЖЁ.png")
+    assert labels_of(LabelRule(), tmp_path) == ["AbC", "ЖЁ"]
+    assert labels_of(LabelRule(ignore_case=True), tmp_path) == ["abc", "жё"]
 
 
 def test_a_letter_in_two_parts_is_one_character(tmp_path):
-    (label,) = LabelRule().read(tmp_path, touched(tmp_path, unicodedata.normalize("NFD", "й1") + ".png"))
+    touched(tmp_path, unicodedata.normalize("NFD", "й1") + ".png")
+    (label,) = labels_of(LabelRule(), tmp_path)
     assert (label, len(label)) == ("й1", 2)
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("(", "not a regular expression"), ("abc", "has 0 groups"), ("(.)(.)", "has 2 groups"), ("", "has 0 groups")],
+    [("(", "not a regular expression"), ("abc", "has 0 groups"), ("(.)(.)", "has 2 groups")],
 )
 def test_a_rule_that_cannot_be(source, says):
     with pytest.raises(InputError, match=says) as caught:
@@ -75,13 +89,14 @@ def test_a_rule_that_cannot_be(source, says):
     [("folder", "17.png: it lies in no folder"), ("(.+)_[0-9]+", "17.png: it does not match")],
 )
 def test_a_file_without_a_label(tmp_path, source, says):
+    touched(tmp_path, "17.png")
     with pytest.raises(InputError, match=says) as caught:
-        LabelRule(source).read(tmp_path, touched(tmp_path, "17.png"))
+        labels_of(LabelRule(source), tmp_path)
     assert "give another --labels-from" in str(caught.value)
 
 
 def test_what_is_not_said_is_taken_from_the_environment(monkeypatch):
-    assert LabelRule.chosen() == LabelRule("name", False)
+    assert LabelRule.chosen() == LabelRule("", False)
     monkeypatch.setenv("CAPTCHA_LABELS_FROM", "folder")
     monkeypatch.setenv("CAPTCHA_IGNORE_CASE", "1")
     assert LabelRule.chosen() == LabelRule("folder", True)

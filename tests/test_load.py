@@ -14,7 +14,10 @@ from PIL import Image
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
 from captcha_lib.data import load as data
-from captcha_lib.data.load import decode_image, find_images, load_data
+from captcha_lib.data.folders import find_images
+from captcha_lib.data.images import decode_image
+from captcha_lib.data.labels import LabelRule
+from captcha_lib.data.load import load_data
 from captcha_lib.generator.draw import generate_captchas
 
 GREY = np.arange(0, 240, 0.5).astype(np.uint8).reshape(16, 30)
@@ -86,7 +89,7 @@ def test_kaggle(folder, tmp_path, monkeypatch):
     assert captchas.source == "kaggle"
     assert captchas.manifest.equals(load_data(str(folder)).manifest)
     assert len(captchas.images) == len(captchas.paths) == 24
-    assert captchas.notes == ["24 copies of the same picture left out."]
+    assert [note.partition(" (")[0] for note in captchas.notes] == ["24 copies of the same picture left out"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), KeyError(), OSError("")])
@@ -129,9 +132,11 @@ def test_captcha_data_chooses_where_nothing_is_said(folder, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["2b827.png", "2b827.v2.png", "2b827..jpg"])
-def test_a_label_ends_at_the_first_dot(tmp_path, name):
+def test_a_label_ends_at_the_first_dot_where_that_is_asked_for(tmp_path, name):
     Image.new("L", (60, 24)).save(tmp_path / name)
-    assert load_data(str(tmp_path)).labels == ["2b827"]
+    assert load_data(str(tmp_path), rule=LabelRule("name")).labels == ["2b827"]
+    if name != "2b827.png":
+        refused(tmp_path, "is its label '2b827' or '2b827.")
 
 
 def test_labels_csv(own_folder):
@@ -148,14 +153,14 @@ def test_labels_csv(own_folder):
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("file,label\n1.png,a\n", "2.png: labels.csv beside it has no row"),
-        ("file,label\n1.png,a\n2.png,b\n3.png,c\n", "'3.png' is not beside it"),
-        ("file,label\n1.png,a\n2.png,b\nsub/3.png,c\n", "'sub/3.png' is not beside it"),
-        ("file,label\n1.png,a\n2.png,b\n1.png,a\n", "'1.png' is a duplicate entry"),
-        ("file,text\n1.png,a\n2.png,b\n", "the column 'label' is missing"),
-        ("file,label\n1.png,a\n2.png,\n", "2.png: the label is empty"),
+        ("file,label\n1.png,a\nsub/3.png,c\n", "2.png: labels.csv has no row"),
+        ("file,label\n1.png,a\n2.png,b\n3.png,c\n4.png,c\n", "'4.png' is not beside it"),
+        ("file,label\n1.png,a\n2.png,b\n3.png,c\n1.png,d\n", "'1.png' has a duplicate entry"),
+        ("file,colour,size\n1.png,a,b\n2.png,b,c\n", "the column 'label' is missing"),
+        ("file,label\n1.png,a\n2.png,\n3.png,c\n", "2.png: the label is empty"),
         ("", "cannot be read as a table"),
-        ("file,label\n1.png,a\n2.png,b,c\n", "cannot be read as a table"),
+        ("file,label\n1.png,a\n3.png,c\n2.png,b,c\n", "row 4: it has 3 cells"),
+        ("file,label\n7.png,a\n", "none of its rows is an image here"),
         ("file,label\n1.png,\xff\n", "cannot be read as a table"),
     ],
 )

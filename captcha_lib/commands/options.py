@@ -11,14 +11,16 @@ from captcha_lib.config import InputError
 if TYPE_CHECKING:
     from captcha_lib.alphabet import Alphabet
     from captcha_lib.data.captchas import Captchas
+    from captcha_lib.data.labels import LabelRule
 
 Size = tuple[int, int]  # (H, W) in px
 DATA_HELP = "generated, kaggle, or a folder or zip of labelled images (CAPTCHA_DATA, else generated)"
 START_AGAIN, CONTINUE = "no file is left half-written; start it again", "the same command continues from here"
 LABELS_HELP = (
     "name: the file's name to its first dot; folder: its folder's name; else a pattern for the file's name, such as "
-    "'(.+)_[0-9]+', whose group is the label (CAPTCHA_LABELS_FROM, else name)"
+    "'(.+)_[0-9]+', whose group is the label (CAPTCHA_LABELS_FROM, else a table beside the images, or their names)"
 )
+SAME_HELP = "characters that nobody tells apart, such as 0O; they become the first; may be repeated (CAPTCHA_SAME)"
 
 
 def add_command(
@@ -34,8 +36,15 @@ def add_command(
 def add_source(command: argparse.ArgumentParser) -> None:
     """The options of a command that takes labelled images."""
     command.add_argument("--data", help=DATA_HELP)
+    add_labels(command)
+    command.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be learnt, and list them")
+
+
+def add_labels(command: argparse.ArgumentParser) -> None:
+    """The options that say how labels are told."""
     command.add_argument("--labels-from", metavar="WHERE", help=LABELS_HELP)
     command.add_argument("--ignore-case", action="store_true", default=None, help="make all labels lower case")
+    command.add_argument("--same", action="append", metavar="CHARACTERS", help=SAME_HELP)
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
@@ -101,10 +110,16 @@ def prepare_machine(options: argparse.Namespace) -> str:
 
 def load(options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: Size | None = None) -> "Captchas":
     """Loads the data that the options of `add_source` name."""
-    from captcha_lib.data.labels import LabelRule
     from captcha_lib.data.load import load_data
 
-    return load_data(options.data, alphabet, size, LabelRule.chosen(options.labels_from, options.ignore_case))
+    return load_data(options.data, alphabet, size, label_rule(options), options.skip_bad)
+
+
+def label_rule(options: argparse.Namespace) -> "LabelRule":
+    """The rule that the options of `add_source` name."""
+    from captcha_lib.data.labels import LabelRule
+
+    return LabelRule.chosen(options.labels_from, options.ignore_case, options.same)
 
 
 def load_split(options: argparse.Namespace, alphabet: "Alphabet | None" = None, size: Size | None = None) -> "Captchas":

@@ -20,6 +20,13 @@ from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA, Style
 
 SUBSETS = ("train", "val", "test")
+# What the folders of a split are called, in any case.
+_FOLDERS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_NOTHING_SKIPPED = pd.DataFrame(columns=["file", "reason"])
 
 
 class Captchas(VisionDataset):
@@ -33,6 +40,7 @@ class Captchas(VisionDataset):
         alphabet: the characters that occur in the labels, or those that were given.
         paths: where each file lies.
         notes: what was done to the files on the way, one sentence each.
+        skipped: the files that were left out since they cannot be learnt: file, reason.
     """
 
     def __init__(
@@ -45,11 +53,12 @@ class Captchas(VisionDataset):
         alphabet: Alphabet | None = None,
         transform: Callable[[torch.Tensor], Any] | None = None,
         target_transform: Callable[[str], Any] | None = None,
+        skipped: pd.DataFrame = _NOTHING_SKIPPED,
     ) -> None:
         """`pixels`: (N, H, W) uint8, 0 is black, in the manifest's order."""
         super().__init__(source, transform=transform, target_transform=target_transform)
         self.source, self.manifest, self.paths, self.notes = source, manifest, list(paths), list(notes)
-        self.alphabet = alphabet or Alphabet.of(self.labels)
+        self.alphabet, self.skipped = alphabet or Alphabet.of(self.labels), skipped
         self._pixels: np.ndarray = pixels
         self._index: np.ndarray | None = None  # of a selection: which of the pixels
 
@@ -124,6 +133,11 @@ class Captchas(VisionDataset):
         """One line: which data this is and how many images."""
         height, width = self.size
         return " ".join([f"data: {self.source}, {len(self):,} images of {width} x {height} px.", *self.notes])
+
+
+def subset_of(name: str) -> str:
+    """The subset of a file that lies in a folder of that name, such as Train/ or valid/; "" for any other."""
+    return next((_FOLDERS[part.lower()] for part in name.split("/")[:-1] if part.lower() in _FOLDERS), "")
 
 
 def in_memory(labels: list[str], images: torch.Tensor, source: str, alphabet: Alphabet | None = None) -> Captchas:

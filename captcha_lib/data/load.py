@@ -13,18 +13,21 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from captcha_lib.alphabet import Alphabet
+from captcha_lib.alphabet import Alphabet, named
 from captcha_lib.config import InputError, data_choice, generated_dir, optional_module
-from captcha_lib.data.captchas import SUBSETS, Captchas, stack_images, usual_size
+from captcha_lib.data.captchas import Captchas, stack_images, subset_of, usual_size
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, AnyPath, find_images, open_zip, read_bytes, relative_name
-from captcha_lib.data.images import decode_image
+from captcha_lib.data.images import decode
 from captcha_lib.data.labels import LabelRule
+from captcha_lib.data.report import Report
 from captcha_lib.data.sizes import reading_size
+from captcha_lib.data.tables import is_table
 from captcha_lib.files import new_folder, progress
 from captcha_lib.generator.draw import generate_captchas
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
 GENERATED_COUNT, GENERATED_SEED = 1070, 0
+_TWINS = 0.99  # correlation of a picture with itself saved as JPEG of quality 75: 0.997; with another of its text: 0.6
 
 
 def load_data(
@@ -32,6 +35,7 @@ def load_data(
     alphabet: Alphabet | None = None,
     size: tuple[int, int] | None = None,
     rule: LabelRule | None = None,
+    skip_bad: bool = False,
 ) -> Captchas:
     """Finds, checks and reads labelled images.
 
@@ -39,51 +43,99 @@ def load_data(
         choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
         alphabet: if given, every label has to be written in it.
         size: (H, W) in px of the images; None takes what suits their most frequent size and their longest text, see
-            `images.reading_size`.
-        rule: where the labels stand; None takes what the environment says, and without it the files' names.
+            `sizes.reading_size`.
+        rule: where the labels stand; None takes what the environment says, and without it a table of labels beside the
+            images or above them, or else the files' names.
+        skip_bad: leaves files out that cannot be learnt, instead of refusing all; they are listed in `skipped`.
 
     Raises:
-        InputError: no such folder or zip, no images, a file that is not an image or truncated, a label that is empty or
-            leaves the alphabet, or one picture under two labels.
+        InputError: no such folder or zip, no images; or files that cannot be learnt, all of which it names: no image,
+            truncated, a label that is missing, empty or leaves the alphabet, or one picture under two labels.
+    """
+    captchas, report = examine(choice, alphabet, size, rule)
+    if captchas is None or (report.troubles and not skip_bad):
+        raise report.error()
+    return captchas
+
+
+def examine(
+    choice: str | None = None,
+    alphabet: Alphabet | None = None,
+    size: tuple[int, int] | None = None,
+    rule: LabelRule | None = None,
+) -> tuple[Captchas | None, Report]:
+    """`load_data` of the files that can be learnt, None where there are none, and what was found in all files.
+
+    Raises:
+        InputError: no such folder or zip, or no images.
     """
     choice = data_choice(choice)
-    root = locate(choice)
-    files = list(find_images(root))
+    root, rule = locate(choice), rule or LabelRule.chosen()
+    others: list[AnyPath] = []
+    files = list(find_images(root, others))
     if not files:
         raise InputError(f"{choice}: no images there; expected {SUFFIXES_IN_WORDS} files named by their text")
-    manifest, pictures = _read_files(root, files, rule or LabelRule.chosen(), alphabet)
-    kept = _first_of_each_picture(manifest)
-    notes = [] if len(kept) == len(manifest) else [f"{len(manifest) - len(kept)} copies of the same picture left out."]
-    manifest = manifest.iloc[kept].reset_index(drop=True)
+    source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
+    report = Report(source)
+    for other in others:
+        if not is_table(other.name) and not other.name.startswith("."):
+            report.doubt(
+                f"other files left out, {Path(other.name).suffix or 'without a suffix'}", other.name, other.name
+            )
+    labels = rule.read(root, files, others, report)
+    manifest, pictures, digests = _read_files(root, files, labels, alphabet, report)
+    _refuse_disputes(manifest, digests, report)
+    bad = set(report.skipped()["file"])
+    good = [i for i, name in enumerate(manifest["file"]) if name not in bad]
+    kept = _without_copies(good, manifest, pictures, digests, report)
+    if not kept:
+        return None, report
+    skipped = report.skipped()
+    manifest, pictures = manifest.iloc[kept].reset_index(drop=True), [pictures[i] for i in kept]
+    paths = {relative_name(path, root): path for path in files}
+    paths_kept = [paths[name] for name in manifest["file"]]
     names = manifest["file"].str.rpartition("/")[2]
     manifest["file"] = names if names.is_unique else manifest["file"]  # without folders, where that tells them apart
-    pictures = [pictures[i] for i in kept]
     pixels, resized = stack_images(pictures, size or _size_for(pictures, manifest))
-    source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
-    return Captchas(source, manifest, pixels, [files[i] for i in kept], notes + resized, alphabet)
+    left_out = [f"{len(skipped):,} files left out, see skipped.csv."] if len(skipped) else []
+    notes = [*report.notes(), *resized, *left_out]
+    return Captchas(source, manifest, pixels, paths_kept, notes, alphabet, skipped=skipped), report
 
 
 def _read_files(
-    root: AnyPath, files: list[AnyPath], rule: LabelRule, alphabet: Alphabet | None
-) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """The manifest of image files, and their grey pixels."""
-    rows, pictures = [], []
-    for path, label in zip(progress(files), rule.read(root, files), strict=True):
+    root: AnyPath, files: list[AnyPath], labels: list[str | None], alphabet: Alphabet | None, report: Report
+) -> tuple[pd.DataFrame, list[np.ndarray], list[bytes]]:
+    """The manifest of the files that are images with a label, their grey pixels, and a digest of these."""
+    rows, pictures, digests = [], [], []
+    for path, label in zip(progress(files), labels, strict=True):
         name = relative_name(path, root)
-        raw = read_bytes(path, name, root)
-        picture = decode_image(raw, name)
+        try:
+            raw = read_bytes(path, name, root)
+            picture, notes = decode(raw, name)
+        except InputError as error:
+            report.refuse("bad files", name, str(error))
+            continue
+        fault = _fault(label, name, alphabet)
+        if label is None or fault:
+            if fault:
+                report.refuse("faulty labels", name, fault)
+            continue
+        for note in notes:
+            report.doubt(f"images: {note}", name, f"{name}: {note}")
         pictures.append(picture)
+        digests.append(hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest())
         rows.append(
             {
                 "file": name,
-                "label": _checked(label, name, alphabet),
+                "label": label,
                 "sha256": hashlib.sha256(raw).hexdigest(),
                 "width": picture.shape[1],
                 "height": picture.shape[0],
-                "subset": next((folder for folder in name.split("/")[:-1] if folder in SUBSETS), ""),
+                "subset": subset_of(name),
             }
         )
-    return pd.DataFrame(rows), pictures
+    columns = ["file", "label", "sha256", "width", "height", "subset"]
+    return pd.DataFrame(rows, columns=columns), pictures, digests
 
 
 def locate(choice: str) -> AnyPath:
@@ -133,27 +185,62 @@ def _size_for(pictures: list[np.ndarray], manifest: pd.DataFrame) -> tuple[int, 
         raise InputError(f"{longest['file']}: {error}") from None
 
 
-def _checked(label: str, file: str, alphabet: Alphabet | None) -> str:
+def _fault(label: str | None, file: str, alphabet: Alphabet | None) -> str | None:
+    """What is wrong with a label, if anything."""
     if not file.isprintable():  # no table could hold it and be read again
-        raise InputError(f"{file}: its name holds non-printable characters; rename it")
-    if not label:
-        raise InputError(f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv")
-    if not label.isprintable():
-        raise InputError(f"{file}: the label {label!r} holds non-printable characters; correct it")
-    if alphabet is not None:
-        try:
+        return f"{file}: its name holds non-printable characters; rename it"
+    if label == "":
+        return f"{file}: the label is empty; name the file by its text, as in 2b827.png, or use a labels.csv"
+    if label and not label.isprintable():
+        hidden = next(character for character in label if not character.isprintable())
+        return f"{file}: the label {label!r} holds non-printable characters, {named(hidden)}; correct it"
+    try:
+        if label and alphabet is not None:
             alphabet.encode(label)
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from None
-    return label
+    except InputError as error:
+        return f"{file}: {error}"
+    return None
 
 
-def _first_of_each_picture(manifest: pd.DataFrame) -> list[int]:
-    """The rows left when every picture is kept once; one picture under two labels is an error."""
-    labels = manifest.groupby("sha256")["label"].nunique()
-    disputed = manifest[manifest["sha256"].isin(labels.index[labels > 1])]
-    if len(disputed):
-        one = disputed[disputed["sha256"] == disputed["sha256"].iloc[0]].drop_duplicates("label")
-        said = " and ".join(f"{row.label!r} ({row.file})" for row in one.itertuples())
-        raise InputError(f"one picture has different labels: {said}; keep the right one")
-    return np.flatnonzero(~manifest["sha256"].duplicated()).tolist()
+def _refuse_disputes(manifest: pd.DataFrame, digests: list[bytes], report: Report) -> None:
+    """Reports pictures that have different labels; equal pixels make one picture, whatever the files."""
+    groups: dict[bytes, list[tuple[str, str]]] = {}
+    for digest, file, label in zip(digests, manifest["file"], manifest["label"], strict=True):
+        groups.setdefault(digest, []).append((file, label))
+    for group in groups.values():
+        told = {label: file for file, label in reversed(group)}
+        said = " and ".join(f"{label!r} ({file})" for label, file in sorted(told.items(), key=lambda one: one[1]))
+        for file, _ in group if len(told) > 1 else []:
+            reason = f"one picture has different labels: {said}; keep the right one"
+            report.refuse("pictures with different labels", file, reason)
+
+
+def _without_copies(
+    rows: list[int], manifest: pd.DataFrame, pictures: list[np.ndarray], digests: list[bytes], report: Report
+) -> list[int]:
+    """The rows whose pictures are no copies of one before: the same pixels, or nearly the same under the same label."""
+    files, labels = manifest["file"].tolist(), manifest["label"].tolist()
+    kept: list[int] = []
+    first: dict[bytes, int] = {}
+    of_label: dict[str, list[int]] = {}
+    for i in rows:
+        alike = of_label.setdefault(labels[i], [])
+        twin = next((j for j in alike if _nearly_equal(pictures[i], pictures[j])), None)
+        if digests[i] in first:
+            said = f"{files[i]}: as {files[first[digests[i]]]}"
+            report.doubt("copies of the same picture left out", files[i], said)
+        elif twin is not None:
+            report.doubt("nearly equal pictures left out", files[i], f"{files[i]}: nearly as {files[twin]}")
+        else:
+            first[digests[i]] = i
+            alike.append(i)
+            kept.append(i)
+    return kept
+
+
+def _nearly_equal(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether two pictures differ by no more than JPEG leaves of one."""
+    if one.shape != two.shape:
+        return False
+    a, b = (picture.astype(np.float32) - picture.mean() for picture in (one, two))
+    return float((a * b).sum()) > _TWINS * float(np.sqrt((a * a).sum() * (b * b).sum()))

@@ -40,7 +40,11 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     official = _official_split(manifest)
     if split == "official" and official is None:
         raise InputError(f"{captchas.source}: no official split for these images; give a CSV or leave out --split")
-    laid_out = bool((manifest["subset"] != "").all())
+    outside = manifest["file"][manifest["subset"] == ""].tolist()
+    laid_out = not outside
+    if split is None and seed is None and 0 < len(outside) < len(manifest) and official is None:
+        said = f"{outside[0]} and others, {len(outside)} in all, lie in none of the folders train, val and test"
+        raise InputError(f"{captchas.source}: {said}; move them, or give --split drawn")
     if split is None and not laid_out:
         split = "drawn" if seed is not None or official is None else "official"
     subsets: list[str]
@@ -52,13 +56,24 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
     elif split is not None:
         subsets, said = apply_split(manifest, read_split(Path(split)), Path(split).name).tolist(), str(split)
     else:
-        subsets, said = manifest["subset"].tolist(), "the folders train, val and test"
+        subsets, said = _completed(manifest["subset"].tolist())
     manifest = manifest.assign(subset=subsets)
     counts = [int((manifest["subset"] == name).sum()) for name in SUBSETS]
     if 0 in counts:
         raise InputError(f"{captchas.source}: the split leaves {SUBSETS[counts.index(0)]} empty; add images to it")
     note = f"split: {said}, " + " / ".join(map(str, counts)) + " for train / val / test."
     return captchas.replace(manifest=manifest, notes=[*captchas.notes, note])
+
+
+def _completed(subsets: list[str]) -> tuple[list[str], str]:
+    """The subsets that folders give, and words for them; where val/ is missing, it is drawn from train/."""
+    if "val" in subsets or not {"train", "test"} <= set(subsets):
+        return subsets, "the folders train, val and test"
+    train = np.flatnonzero(np.array(subsets) == "train")
+    share = VAL_SHARE / (1 - TEST_SHARE)
+    for i in np.random.default_rng(0).permutation(train)[: max(1, round(share * len(train)))]:
+        subsets[i] = "val"
+    return subsets, "the folders train and test, and validation drawn from train with seed 0"
 
 
 def is_official(captchas: Captchas) -> bool:

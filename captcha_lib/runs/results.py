@@ -57,9 +57,9 @@ def read_test(
 def write_run(out: Path, result: Result, best_path: pd.DataFrame, device: str = "cpu") -> None:
     """Writes all files of a run to the folder `out`.
 
-    These are split.csv, weight.pth, history.csv, log.txt, loss.png, predictions.csv, environment.json and metrics.json.
-    The same run leaves the same bytes in all but metrics.json, which holds the seconds that it took. `best_path` holds
-    the predictions for the test images by best path.
+    These are split.csv, weight.pth, history.csv, log.txt, loss.png, predictions.csv, environment.json and metrics.json,
+    and skipped.csv where files were left out. The same run leaves the same bytes in all but metrics.json, which holds
+    the seconds that it took. `best_path` holds the predictions for the test images by best path.
     """
     captchas, reader, history, config = result.captchas, result.reader, result.history, result.config
     figures = {
@@ -83,6 +83,8 @@ def write_run(out: Path, result: Result, best_path: pd.DataFrame, device: str = 
     with replacing(out / "loss.png") as part:
         plots.plot_history(history).savefig(part, dpi=150)
     write_csv(out / "predictions.csv", result.predictions)
+    if len(captchas.skipped):
+        write_csv(out / "skipped.csv", captchas.skipped)
     write_json(out / "environment.json", environment(captchas, config, device))
     write_json(out / "metrics.json", figures)
 

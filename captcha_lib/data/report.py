@@ -1,0 +1,76 @@
+"""`Report`: what is wrong with the files of a data set, and what was understood in a way worth a line; all at once."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from captcha_lib.config import InputError, printable
+
+_NAMED = 10  # files that are named of each kind
+
+
+class Finding(NamedTuple):
+    """Something found about a file. `kind` follows a number: "bad files"."""
+
+    kind: str
+    file: str
+    reason: str
+
+
+@dataclass
+class Report:
+    """What was found in the files of a data set.
+
+    Attributes:
+        source: the data set, for people.
+        troubles: files that cannot be learnt as they are.
+        doubts: files that were understood, though not in the plainest way.
+    """
+
+    source: str
+    troubles: list[Finding] = field(default_factory=list)
+    doubts: list[Finding] = field(default_factory=list)
+
+    def refuse(self, kind: str, file: str, reason: str) -> None:
+        self.troubles.append(Finding(kind, file, reason))
+
+    def doubt(self, kind: str, file: str, reason: str) -> None:
+        self.doubts.append(Finding(kind, file, reason))
+
+    def skipped(self) -> pd.DataFrame:
+        """The files with troubles: file, reason; each once."""
+        found = pd.DataFrame(self.troubles, columns=Finding._fields)
+        return found.drop_duplicates("file")[["file", "reason"]].reset_index(drop=True)
+
+    def notes(self) -> list[str]:
+        """A sentence for each kind of doubt."""
+        return [f"{len(found):,} {kind} ({_shortened(found)})." for kind, found in _by_kind(self.doubts).items()]
+
+    def lines(self) -> list[str]:
+        """All that was found, some lines a kind."""
+        lines = []
+        for kind, found in _by_kind([*self.troubles, *self.doubts]).items():
+            reasons = list(dict.fromkeys(printable(one.reason) for one in found))
+            more = [f"and {len(reasons) - _NAMED:,} more"] if len(reasons) > _NAMED else []
+            lines += [f"  {len(found):,} {kind}:", *(f"    {line}" for line in reasons[:_NAMED] + more)]
+        return lines
+
+    def error(self) -> InputError:
+        """The error that names all troubles; a single one in its own words."""
+        if len({one.reason for one in self.troubles}) == 1:
+            return InputError(self.troubles[0].reason)
+        said = f"{self.source}: {len(self.skipped()):,} files have faults; mend them, or leave them out with --skip-bad"
+        return InputError(said, *Report(self.source, self.troubles).lines())
+
+
+def _by_kind(findings: list[Finding]) -> dict[str, list[Finding]]:
+    kinds: dict[str, list[Finding]] = {}
+    for one in findings:
+        kinds.setdefault(one.kind, []).append(one)
+    return kinds
+
+
+def _shortened(found: list[Finding]) -> str:
+    files = [printable(one.file) for one in found[:3]]
+    return ", ".join(files) + (f" and {len(found) - 3:,} more" if len(found) > 3 else "")
