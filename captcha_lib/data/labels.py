@@ -130,7 +130,7 @@ def _none(report: Report, name: str, reason: str) -> str | None:
 
 def _are_numbered(names: list[str]) -> bool:
     """Whether files are called by running numbers, alone or behind one word: img_000.png, img_001.png, ..."""
-    parts = [re.fullmatch(r"(.*?)([0-9]+)", PurePosixPath(name).stem) for name in names]
+    parts = [re.fullmatch(r"(.*?)([0-9]+)\)?", PurePosixPath(name).stem) for name in names]
     found = [part for part in parts if part]
     if len(found) < max(_FEW, _MOST * len(names)):
         return False

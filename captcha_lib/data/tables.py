@@ -57,18 +57,18 @@ def labels_of_tables(root: AnyPath, names: list[str], others: list[AnyPath], rep
     """
     found: dict[str, str | None] = {}
     tables = [other for other in others if is_table(other.name)]
-    for table in sorted(tables, key=lambda table: relative_name(table, root).count("/")):
+    for table in sorted(tables, key=lambda table: -relative_name(table, root).count("/")):
         name = relative_name(table, root)
         at = name.rpartition("/")[0]
         inside = {one.removeprefix(at).lstrip("/"): one for one in names if not at or one.startswith(f"{at}/")}
         if inside:
-            found |= _labels_of(table, name, inside, report)
+            found = _labels_of(table, name, inside, set(found), report) | found
     if not tables and isinstance(root, Path):
         folder = root.absolute()
         inside = {f"{folder.name}/{one}": one for one in names}
         for table in sorted(path for path in folder.parent.iterdir() if is_table(path.name) and path.is_file()):
             quiet = Report("")
-            above = _labels_of(table, f"../{table.name}", inside, quiet)
+            above = _labels_of(table, f"../{table.name}", inside, set(), quiet)
             if any(label is not None for label in above.values()):
                 found |= above
                 report.troubles += [one for one in quiet.troubles if one.kind != "rows without an image"]
@@ -76,10 +76,12 @@ def labels_of_tables(root: AnyPath, names: list[str], others: list[AnyPath], rep
     return found
 
 
-def _labels_of(table: AnyPath, name: str, inside: dict[str, str], report: Report) -> dict[str, str | None]:
-    """The labels that one table gives to the files `inside` its folder (path there -> name)."""
+def _labels_of(
+    table: AnyPath, name: str, inside: dict[str, str], covered: set[str], report: Report
+) -> dict[str, str | None]:
+    """The labels that one table gives to the files `inside` its folder (path there -> name) but for those `covered`."""
     keys = _keys(inside)
-    found: dict[str, str | None] = dict.fromkeys(inside.values())
+    found: dict[str, str | None] = {file: None for file in inside.values() if file not in covered}
     try:
         rows, file_at, label_at = _read(table, name, keys)
     except InputError as error:
@@ -96,6 +98,8 @@ def _labels_of(table: AnyPath, name: str, inside: dict[str, str], report: Report
         elif file is None:
             advice = "remove the row or add the image"
             report.refuse("rows without an image", f"{name}:{row.line}", f"{name}: {said!r} is not beside it; {advice}")
+        elif file in covered:
+            continue
         elif _ROUNDED.fullmatch(label):
             faulty.add(file)
             advice = "is a number that a spreadsheet has rounded; make the column text and enter the label again"
@@ -167,7 +171,7 @@ def _cell_rows(lines: list[str], separators: str) -> Iterator[Row]:
 
 def _columns(first: list[list[str]], keys: dict[str, str | None]) -> tuple[int, int, int]:
     """Where the rows begin, and the columns of files and labels: by the header, or else by what the first rows hold."""
-    if not first:
+    if not first or not first[0]:
         raise InputError("cannot be read as a table, since it is empty; fill it or remove it")
     header = [re.sub(r"[^a-z]", "", cell.lower()) for cell in first[0]]
     file_at = next((header.index(one) for one in _FILES if one in header), None)
