@@ -260,7 +260,7 @@ def test_a_locked_zip_and_a_file_that_is_no_zip(folder, tmp_path):
     archive = zipped(folder, tmp_path / "images.zip")
     entry = b"PK\x01\x02\x14\x03\x14\x00"
     archive.write_bytes(archive.read_bytes().replace(entry + b"\x00", entry + b"\x01"))  # sets the flag "encrypted"
-    refused(archive, "password")
+    refused(archive, "encrypted")
 
 
 def test_a_zip_with_one_name_twice(folder, tmp_path):

@@ -117,6 +117,8 @@ def read_bytes(path: AnyPath, name: str, root: AnyPath | None = None) -> bytes:
 def open_zip(path: Path, choice: str) -> zipfile.Path:
     """A zip whose names are those of files in it, each once. Others could be read twice, or never to an end."""
     archive = zipfile.ZipFile(path)
+    if any(entry.flag_bits & 1 for entry in archive.infolist()):
+        raise InputError(f"data {choice!r}: it is encrypted; unpack it and give the folder")
     _mend_names(archive.infolist(), choice)
     archive.NameToInfo = {entry.filename: entry for entry in archive.infolist()}
     names = Counter(archive.namelist())
