@@ -9,6 +9,7 @@ with ONNX Runtime needs no torch.
 """
 
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,11 +23,12 @@ from captcha_lib.lattice import (
     checked,
     likely_texts,
     log_probabilities,
-    of_length,
+    of_lengths,
     text_log_probability,
     unspellable,
 )
 
+Length = int | tuple[int, int]  # characters of a text: a number, 0 for any, or the least and the most
 _HALF = np.log(0.5)
 
 
@@ -87,47 +89,63 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
     return _readings(ids, log_p, alphabet)
 
 
-def decode_length(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 64) -> list[Reading]:
+def decode_length(logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 64) -> list[Reading]:
     """The likeliest text of exactly `length` characters; its confidence is its share of all the texts of that length.
+
+    With a length such as (4, 6) texts of 4, 5 and 6 characters are compared.
 
     Shape:
         (B, T, K) -> B readings; `width` prefixes of each length are kept, see `lattice.likely_texts`.
     """
     log_probs = log_probabilities(logits)
-    total = _checked_total(log_probs, length)
+    lengths = _lengths(length, log_probs.shape[1])
+    total = _checked_total(log_probs, lengths)
     ids = best_texts(log_probs)
     log_p = text_log_probability(log_probs, ids)
-    log_p[[len(text) != length for text in ids]] = -np.inf
+    log_p[[len(text) not in lengths for text in ids]] = -np.inf
     for i in np.flatnonzero(log_p - total <= _HALF):
-        for found in likely_texts(log_probs[i], length, width, floor=log_p[i]):
-            log_p[i], ids[i] = found
+        for n in _spellable(log_probs[i], lengths):
+            for found in likely_texts(log_probs[i], n, width, floor=log_p[i]):
+                if found[0] > log_p[i]:
+                    log_p[i], ids[i] = found
     return _readings(ids, log_p - total, alphabet)
 
 
-def alternatives(logits: ArrayLike, alphabet: Alphabet, length: int, width: int = 8) -> list[Reading]:
+def alternatives(logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 8) -> list[Reading]:
     """The likeliest texts of `length` characters, 0 for any number, the likeliest first; see `lattice.likely_texts`.
 
     Shape:
         (T, K) -> at most `width` readings, each with its share of all the texts of that length.
     """
     log_probs = log_probabilities(logits)
-    total = _checked_total(log_probs[None], length)[0] if length else 0.0
-    found = likely_texts(log_probs, length or None, max(64 if length else 16, 2 * width), width)
+    lengths = _lengths(length, len(log_probs)) if length else None
+    total = _checked_total(log_probs[None], lengths)[0] if lengths else 0.0
+    kept = max(64 if lengths else 16, 2 * width)
+    found = [
+        one
+        for n in (_spellable(log_probs, lengths) if lengths else [None])
+        for one in likely_texts(log_probs, n, kept, width)
+    ]
+    found = sorted(found, key=lambda one: -one[0])[:width]
     readings = _readings([text for _, text in found], np.array([p for p, _ in found]) - total, alphabet)
     return [reading for reading in readings if reading.confidence > 0]
 
 
-def spell(logits: ArrayLike, alphabet: Alphabet, length: int = 0) -> list[str]:
+def spell(logits: ArrayLike, alphabet: Alphabet, length: Length = 0) -> list[str]:
     """The text of the likeliest path among those that spell `length` characters, 0 for any: (B, T, K) -> B texts.
+
+    With a length such as (4, 6) it is the likeliest of the texts that this finds for 4, 5 and 6 characters.
 
     It is quicker than the decoders above, since it looks at paths instead of texts and gives no confidence. Where the
     best path of all has the right length, which is nearly always, that is the answer.
     """
     scores = checked(logits)
     ids = best_texts(scores)
-    for i in [i for i, text in enumerate(ids) if length not in (0, len(text))]:
-        _check_length(length, scores.shape[1])
-        ids[i] = best_text_of_length(log_probabilities(scores[i]), length)
+    lengths = _lengths(length, scores.shape[1]) if length else None
+    for i in [i for i, text in enumerate(ids) if lengths and len(text) not in lengths]:
+        log_probs = log_probabilities(scores[i])
+        texts = [best_text_of_length(log_probs, n) for n in _spellable(log_probs, lengths or range(0))]
+        ids[i] = texts[int(text_log_probability(np.stack([log_probs] * len(texts)), texts).argmax())]
     return [alphabet.decode(text) for text in ids]
 
 
@@ -179,16 +197,28 @@ def _readings(ids: list[Prefix], log_p: np.ndarray, alphabet: Alphabet) -> list[
     return [Reading(alphabet.decode(text), p) for text, p in zip(ids, confidences, strict=True)]
 
 
-def _checked_total(log_probs: np.ndarray, length: int) -> np.ndarray:
-    """The log-probability of all texts of that length, (B, T, K) -> (B,); raises InputError where there are none."""
-    steps = log_probs.shape[1]
-    _check_length(length, steps)
-    total = of_length(log_probs, length)
+def _checked_total(log_probs: np.ndarray, lengths: range) -> np.ndarray:
+    """The log-probability of all texts of these lengths, (B, T, K) -> (B,); raises InputError where there are none."""
+    total = of_lengths(log_probs, lengths)
     if np.isneginf(total).any():
-        raise unspellable(length, steps)
+        raise unspellable(lengths[0], log_probs.shape[1])
     return total
 
 
-def _check_length(length: int, steps: int) -> None:
-    if not 1 <= length <= steps:
+def _spellable(log_probs: np.ndarray, lengths: range) -> list[int]:
+    """The lengths among these that some path has, (T, K); raises InputError where there is none."""
+    found = [n for n in lengths if of_lengths(log_probs[None], range(n, n + 1))[0] > -np.inf]
+    if not found:
+        raise unspellable(lengths[0], len(log_probs))
+    return found
+
+
+def _lengths(length: Length, steps: int) -> range:
+    """The lengths that are meant; raises InputError for what is none, or is more than `steps` can spell."""
+    try:
+        least, most = map(index, length if isinstance(length, tuple) else (length, length))
+    except (TypeError, ValueError):
+        raise InputError(f"length {length!r}: give a number, 0 for any, or two such as (4, 6)") from None
+    if not 1 <= least <= most <= steps:
         raise InputError(f"length {length}: give 1 to {steps}, the network's time steps, or 0 for any length")
+    return range(least, most + 1)

@@ -107,12 +107,12 @@ def text_log_probability(log_probs: np.ndarray, ids: list[Prefix]) -> np.ndarray
 
 def length_log_probability(logits: ArrayLike, length: int) -> np.ndarray:
     """The log-probability that a path spells any text of exactly `length` characters: (B, T, K) -> (B,) float64."""
-    return of_length(log_probabilities(logits), length)
+    return of_lengths(log_probabilities(logits), range(length, length + 1))
 
 
-def of_length(log_probs: np.ndarray, length: int) -> np.ndarray:
-    """`length_log_probability` of log-probabilities."""
-    return _logs(lambda ring, values: _of_length(ring, values, length), log_probs)
+def of_lengths(log_probs: np.ndarray, lengths: range) -> np.ndarray:
+    """The log-probability of all texts whose length is one of `lengths`: (B, T, K) -> (B,)."""
+    return _logs(lambda ring, values: _of_lengths(ring, values, lengths), log_probs)
 
 
 def unspellable(length: int, steps: int) -> InputError:
@@ -265,11 +265,12 @@ def _of_texts(ring: _Semiring, values: np.ndarray, states: np.ndarray, lengths: 
     return ring.plus(alpha[rows, 2 * lengths + 2], alpha[rows, 2 * lengths + 1])
 
 
-def _of_length(ring: _Semiring, values: np.ndarray, length: int) -> np.ndarray:
-    """The probability of all texts of that length, (B, T, K) -> (B,)."""
-    (first,) = deque(_completions(ring, values, length), maxlen=1)
-    blank = first[length, :, BLANK]
-    return ring.plus(blank, ring.plus.reduce(first[length - 1, :, 1:], axis=-1)) if length else blank
+def _of_lengths(ring: _Semiring, values: np.ndarray, lengths: range) -> np.ndarray:
+    """The probability of all texts of these lengths, (B, T, K) -> (B,)."""
+    (first,) = deque(_completions(ring, values, lengths[-1]), maxlen=1)
+    blank = ring.plus.reduce(first[lengths[0] : lengths[-1] + 1, :, BLANK], axis=0)
+    text = ring.plus.reduce(first[max(lengths[0] - 1, 0) : lengths[-1], :, 1:], axis=-1)
+    return ring.plus(blank, ring.plus.reduce(text, axis=0)) if lengths[-1] else blank
 
 
 def _completions(ring: _Semiring, values: np.ndarray, length: int) -> Iterator[np.ndarray]:

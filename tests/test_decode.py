@@ -38,7 +38,7 @@ from captcha_lib.lattice import (
     length_log_probability,
     likely_texts,
     log_probabilities,
-    of_length,
+    of_lengths,
     text_log_probability,
 )
 from captcha_lib.model import ctc_loss
@@ -185,6 +185,31 @@ def test_with_a_length_the_likeliest_text_of_that_length_is_found(logits):
         assert best == pytest.approx(sorted(shares.values(), reverse=True)[:3], rel=1e-9)
 
 
+@given(small, st.data())
+def test_with_a_range_the_likeliest_text_of_these_lengths_is_found(logits, data):
+    texts, _ = brute_force(logits)
+    alphabet = alphabet_of(logits)
+    least = data.draw(st.integers(1, len(logits)))
+    most = data.draw(st.integers(least, len(logits)))
+    within = {text: p for text, p in texts.items() if least <= len(text) <= most}
+    if not within:
+        assert "length" in refused(decode_length, logits[None], alphabet, (least, most))
+        return
+    (reading,) = decode_length(logits[None], alphabet, (least, most), WIDE)
+    assert within[reading.text] == close(max(within.values()))
+    assert reading.confidence == pytest.approx(math.exp(max(within.values()) - total(list(within.values()))))
+    assert least <= len(spell(logits[None], alphabet, (least, most))[0]) <= most
+    (first, *_) = alternatives(logits, alphabet, (least, most), WIDE)
+    assert within[first.text] == close(max(within.values()))
+
+
+@pytest.mark.parametrize("length", ["5", 2.5, (1,), (3, 2), (0, 2), -1, (1, 2, 3), (2, 99), "4-6"])
+def test_a_length_that_is_none(length):
+    logits = np.zeros((1, 5, 3))
+    for decode in (decode_length, spell):
+        assert "length" in refused(decode, logits, Alphabet("ab"), length)
+
+
 @given(small, st.integers(1, 4))
 def test_without_a_length_the_likeliest_texts_come_first(logits, count):
     texts, _ = brute_force(logits)
@@ -202,7 +227,7 @@ def test_many_classes_and_logarithms_give_the_same(logits, length, other_way):
 
     def results():
         found = likely_texts(log_probs, length, 64, 3) if length in can_be_spelt(logits, LONGEST) else []
-        of_all = [of_length(log_probs[None], n)[0] for n in range(LONGEST)]
+        of_all = [of_lengths(log_probs[None], range(n, n + 1))[0] for n in range(LONGEST)]
         return [*of_all, *text_log_probability(log_probs[None], ids), *(p for p, _ in found)]
 
     expected = results()

@@ -63,7 +63,11 @@ def add_machine(command: argparse.ArgumentParser) -> None:
 def add_reading(command: argparse.ArgumentParser, weights: str | Path) -> None:
     """The options of a command that reads."""
     command.add_argument("--weights", default=weights, help="kaggle, or a weights file, torch or .onnx (%(default)s)")
-    command.add_argument("--length", type=int, help="characters of each text, 0 for any (that of the training labels)")
+    command.add_argument(
+        "--length",
+        type=lengths,
+        help="characters of each text, such as 5 or 4-6, 0 for any (that of the training labels)",
+    )
     command.add_argument("--alphabet", help="the characters that may occur (all that the weights know)")
 
 
@@ -77,6 +81,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
+
+
+def lengths(text: str) -> int | tuple[int, int]:
+    """An option's value that is a number of characters, or a range such as 4-6."""
+    least, dash, most = text.partition("-")
+    if not least.isdecimal() or (dash and not most.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of characters such as 5 or 4-6")
+    return (int(least), int(most)) if dash else int(least)
 
 
 def size(text: str) -> Size:

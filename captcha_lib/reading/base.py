@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import MIN_SIDE, WEIGHTS_DIR, InputError
-from captcha_lib.decode import Reading, alternatives, decode_greedy, decode_length, restrict, scale_confidence, spell
+from captcha_lib.decode import (
+    Length,
+    Reading,
+    alternatives,
+    decode_greedy,
+    decode_length,
+    restrict,
+    scale_confidence,
+    spell,
+)
 
 # Far more than captchas have: bounds on what a weights file says, or it could ask for any amount of memory.
 MAX_CHARACTERS, MAX_HEIGHT, MAX_WIDTH = 2**13, 2**11, 2**14
@@ -62,16 +71,17 @@ class Reader(ABC):
     def logits(self, images: Any, batch_size: int = 64) -> Any:
         """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32."""
 
-    def read(self, images: Any, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+    def read(self, images: Any, length: Length | None = None, allowed: str | None = None) -> list[Reading]:
         """Reads pictures of the reader's image size, (N, 1, H, W) uint8 -> N readings; see `decode`."""
         return self.decode(self.logits(images), length, allowed) if len(images) else []
 
-    def decode(self, logits: ArrayLike, length: int | None = None, allowed: str | None = None) -> list[Reading]:
+    def decode(self, logits: ArrayLike, length: Length | None = None, allowed: str | None = None) -> list[Reading]:
         """Logits (N, T, K) -> N readings with calibrated confidences.
 
         Args:
             logits: scores.
-            length: characters of every text; None takes the reader's own length, 0 lets the network decide.
+            length: characters of every text, or the least and the most, such as (4, 6); None takes the reader's own
+                length, 0 lets the network decide.
             allowed: the characters that may occur; None allows the whole alphabet.
         """
         logits, length = self._given(logits, length, allowed)
@@ -80,13 +90,13 @@ class Reader(ABC):
         scaled = scale_confidence([reading.confidence for reading in readings], temperature).tolist()
         return [Reading(reading.text, p) for reading, p in zip(readings, scaled, strict=True)]
 
-    def spell(self, logits: ArrayLike, length: int | None = None, allowed: str | None = None) -> list[str]:
+    def spell(self, logits: ArrayLike, length: Length | None = None, allowed: str | None = None) -> list[str]:
         """Logits (N, T, K) -> N texts, by their likeliest paths: quicker than `decode`, without confidences."""
         logits, length = self._given(logits, length, allowed)
         return spell(logits, self.alphabet, length)
 
     def alternatives(
-        self, logits: ArrayLike, count: int, length: int | None = None, allowed: str | None = None
+        self, logits: ArrayLike, count: int, length: Length | None = None, allowed: str | None = None
     ) -> list[Reading]:
         """Logits of one picture (T, K) -> its likeliest texts, at least `count` if there are so many, best first.
 
@@ -95,7 +105,7 @@ class Reader(ABC):
         logits, length = self._given(logits, length, allowed)
         return alternatives(logits, self.alphabet, length, width=max(8, count))
 
-    def _given(self, logits: ArrayLike, length: int | None, allowed: str | None) -> tuple[ArrayLike, int]:
+    def _given(self, logits: ArrayLike, length: Length | None, allowed: str | None) -> tuple[ArrayLike, Length]:
         if allowed is not None:
             logits = restrict(logits, self.alphabet, allowed)
         return logits, (self.length or 0) if length is None else length

@@ -14,6 +14,7 @@ from captcha_lib.config import InputError, printable
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, find_images, read_bytes
 from captcha_lib.data.images import decode_image
 from captcha_lib.data.sizes import fit_image, fit_images
+from captcha_lib.decode import Length
 from captcha_lib.files import progress
 from captcha_lib.reading.base import Reader
 
@@ -34,7 +35,7 @@ def image_files(paths: Iterable[Path]) -> list[ImageFile]:
 
 
 def read_files(
-    files: list[ImageFile], reader: Reader, length: int | None = None, allowed: str | None = None
+    files: list[ImageFile], reader: Reader, length: Length | None = None, allowed: str | None = None
 ) -> Iterator[dict]:
     """Reads files as `Reader.read` does: a row each with file, text, confidence, resized, and error where it fails."""
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
@@ -84,7 +85,7 @@ def _image_files(path: Path) -> Iterator[ImageFile]:
         yield ImageFile(file, path)  # type: ignore[arg-type]  # a zip is no folder here
 
 
-def _read_batch(batch: list[ImageFile], reader: Reader, length: int | None, allowed: str | None) -> list[dict]:
+def _read_batch(batch: list[ImageFile], reader: Reader, length: Length | None, allowed: str | None) -> list[dict]:
     rows, pictures = [], []
     for file in batch:
         row: dict = {"file": str(file.path), "text": None, "confidence": None, "resized": False, "error": None}

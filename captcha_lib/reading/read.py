@@ -10,7 +10,7 @@ import numpy as np
 
 from captcha_lib.data.pixels import Picture, pixels
 from captcha_lib.data.sizes import fit_images
-from captcha_lib.decode import Reading
+from captcha_lib.decode import Length, Reading
 from captcha_lib.reading.base import Reader, weights_path
 
 Pictures: TypeAlias = list[Any] | tuple[Any, ...]
@@ -22,7 +22,7 @@ _loading = Lock()
 def read(
     pictures: Pictures,
     weights: str | Path = ...,
-    length: int | None = ...,
+    length: Length | None = ...,
     allowed: str | None = ...,
     others: int = ...,
 ) -> list[Reading]: ...
@@ -30,14 +30,18 @@ def read(
 
 @overload
 def read(
-    pictures: Picture, weights: str | Path = ..., length: int | None = ..., allowed: str | None = ..., others: int = ...
+    pictures: Picture,
+    weights: str | Path = ...,
+    length: Length | None = ...,
+    allowed: str | None = ...,
+    others: int = ...,
 ) -> Reading: ...
 
 
 def read(
     pictures: Any,
     weights: str | Path = "kaggle",
-    length: int | None = None,
+    length: Length | None = None,
     allowed: str | None = None,
     others: int = 0,
 ) -> Any:
@@ -48,7 +52,8 @@ def read(
             size than the network's is resized.
         weights: the name of weights that come with the package, a file of `TorchReader.save`, or an .onnx file of
             `export`, which is read without torch. They are loaded once.
-        length: characters of the text; None takes the length of the training labels, 0 lets the network decide.
+        length: characters of the text, or the least and the most, such as (4, 6); None takes the length of the training
+            labels, 0 lets the network decide.
         allowed: the characters that may occur; None allows all that the network knows.
         others: how many less likely texts are given as the reading's alternatives.
 
