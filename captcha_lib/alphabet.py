@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,18 @@ def named(character: str) -> str:
     return f"{character!r} ({name})" if name else repr(character)
 
 
+def written_order(text: str) -> list[int]:
+    """The places of a text's characters as they are written, from left to right; the same for a text in that order.
+
+    Hebrew and Arabic run from right to left, the numbers and Latin letters among them do not.
+    """
+    right = [unicodedata.bidirectional(character) in ("R", "AL") for character in text]
+    if text.isascii() or not any(right):
+        return list(range(len(text)))
+    runs = [list(run) for _, run in groupby(range(len(text)), lambda i: right[i])]
+    return [i for run in reversed(runs) for i in (run[::-1] if right[run[0]] else run)]
+
+
 def count_doubles(text: str) -> int:
     """How many neighbours are equal; CTC has to put a blank between each such pair."""
     return sum(a == b for a, b in pairwise(text))
@@ -29,7 +41,10 @@ def count_doubles(text: str) -> int:
 
 @dataclass(frozen=True)
 class Alphabet:
-    """The characters that a network can read, in the order of their class ids: each once, or it raises InputError."""
+    """The characters that a network can read, in the order of their class ids: each once, or it raises InputError.
+
+    Class ids are in the order of `written_order`, texts in that of reading.
+    """
 
     characters: str  # for instance "2345678bcdefgmnpwxy"
 
@@ -53,11 +68,12 @@ class Alphabet:
         """Turns a text into class ids, str -> (L,) int64; raises InputError for a character that is not known."""
         if unknown := sorted(set(text) - set(self.characters)):
             raise InputError(f"text {text!r}: {named(unknown[0])} is not in the alphabet {self.characters!r}")
-        return np.array([self.characters.index(c) + 1 for c in text], dtype=np.int64)
+        return np.array([self.characters.index(text[i]) + 1 for i in written_order(text)], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turns class ids into a text, (L,) -> str; blanks are left out, equal neighbours are kept."""
-        return "".join(self.characters[int(i) - 1] for i in ids if int(i) != BLANK)
+        text = "".join(self.characters[int(i) - 1] for i in ids if int(i) != BLANK)
+        return text if text.isascii() else "".join(text[i] for i in written_order(text))
 
     def encode_batch(self, texts: list[str]) -> tuple["torch.Tensor", "torch.Tensor"]:
         """Encodes B texts for `ctc_loss`: (padded ids (B, max L) int64, lengths (B,) int64)."""

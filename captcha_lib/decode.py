@@ -14,7 +14,7 @@ from operator import index
 import numpy as np
 from numpy.typing import ArrayLike
 
-from captcha_lib.alphabet import BLANK, Alphabet
+from captcha_lib.alphabet import BLANK, Alphabet, written_order
 from captcha_lib.config import InputError
 from captcha_lib.lattice import (
     Prefix,
@@ -23,6 +23,7 @@ from captcha_lib.lattice import (
     checked,
     likely_texts,
     log_probabilities,
+    of_characters,
     of_lengths,
     text_log_probability,
     unspellable,
@@ -36,12 +37,14 @@ _HALF = np.log(0.5)
 class Reading:
     """A text, and its probability in 0..1, given what was known of it: its length, its characters.
 
-    `alternatives` are less likely texts, where they were asked for; their probabilities are not calibrated.
+    Where they were asked for, `alternatives` are less likely texts, and `characters` the probability of each character
+    at its place, given the number of characters; these are not calibrated.
     """
 
     text: str
     confidence: float
     alternatives: tuple["Reading", ...] = ()
+    characters: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,21 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: Length, width: i
     return [reading for reading in readings if reading.confidence > 0]
 
 
+def character_probabilities(logits: ArrayLike, text: str, alphabet: Alphabet) -> tuple[float, ...]:
+    """How likely each character of a text is at its place, among all texts with as many characters.
+
+    Shape:
+        (T, K) and a text of L characters -> L probabilities.
+    """
+    if not text:
+        return ()
+    log_probs = log_probabilities(logits)
+    log_p = of_characters(log_probs, tuple(alphabet.encode(text).tolist()))
+    total = _checked_total(log_probs[None], range(len(text), len(text) + 1))
+    found = np.exp(np.minimum(log_p - total, 0)).tolist()
+    return tuple(found[i] for i in np.argsort(written_order(text)))
+
+
 def spell(logits: ArrayLike, alphabet: Alphabet, length: Length = 0) -> list[str]:
     """The text of the likeliest path among those that spell `length` characters, 0 for any: (B, T, K) -> B texts.
 
@@ -179,8 +197,8 @@ def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
         state -= back[state]
     probs = np.exp(log_probs)
     return [
-        Span(char, steps[0], steps[-1], float(probs[steps, k].mean()))
-        for char, steps, k in zip(text, steps_of[1::2], ids, strict=True)
+        Span(alphabet.characters[k - 1], steps[0], steps[-1], float(probs[steps, k].mean()))
+        for steps, k in zip(steps_of[1::2], ids, strict=True)
     ]
 
 

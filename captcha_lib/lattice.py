@@ -115,6 +115,11 @@ def of_lengths(log_probs: np.ndarray, lengths: range) -> np.ndarray:
     return _logs(lambda ring, values: _of_lengths(ring, values, lengths), log_probs)
 
 
+def of_characters(log_probs: np.ndarray, ids: Prefix) -> np.ndarray:
+    """The log-probability of all texts of L characters whose i-th is ids[i], for each i: (T, K) -> (L,)."""
+    return _logs(lambda ring, values: np.stack([_of_characters(ring, one, ids) for one in values]), log_probs[None])[0]
+
+
 def unspellable(length: int, steps: int) -> InputError:
     """The error for a length that no path has."""
     return InputError(f"length {length}: no text of that length can be spelt in {steps} time steps")
@@ -271,6 +276,21 @@ def _of_lengths(ring: _Semiring, values: np.ndarray, lengths: range) -> np.ndarr
     blank = ring.plus.reduce(first[lengths[0] : lengths[-1] + 1, :, BLANK], axis=0)
     text = ring.plus.reduce(first[max(lengths[0] - 1, 0) : lengths[-1], :, 1:], axis=-1)
     return ring.plus(blank, ring.plus.reduce(text, axis=0)) if lengths[-1] else blank
+
+
+def _of_characters(ring: _Semiring, values: np.ndarray, ids: Prefix) -> np.ndarray:
+    """The probabilities of all texts of L characters that have one of these at its place, (T, K) -> (L,)."""
+    after = np.stack(list(_completions(ring, values[None], len(ids))))[::-1, :, 0]  # (T, L + 1, K)
+    before = np.stack(list(_completions(ring, values[None, ::-1], len(ids))))[:, :, 0]
+    found = []
+    for i, k in enumerate(ids):  # the character begins after a blank, or after another character
+        starts = before[:-1, i, BLANK]
+        if i:
+            others = np.delete(before[:-1, i - 1], [BLANK, k], axis=1)
+            starts = ring.plus(starts, ring.plus.reduce(others, axis=1, initial=ring.zero))
+        starts = np.concatenate([[ring.zero if i else ring.one], starts])
+        found.append(ring.plus.reduce(ring.times(starts, after[:, len(ids) - 1 - i, k])))
+    return np.array(found)
 
 
 def _completions(ring: _Semiring, values: np.ndarray, length: int) -> Iterator[np.ndarray]:

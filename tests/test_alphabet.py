@@ -82,3 +82,22 @@ def test_errors(build, says):
 )
 def test_characters_that_may_look_like_others_are_named(character, said):
     assert said in named(character)
+
+
+RIGHT_TO_LEFT = {
+    "אבג": "גבא",
+    "אב12": "12בא",
+    "12אב": "בא12",
+    "א1ב": "ב1א",
+    "سلام": "مالس",
+    "ab": "ab",
+    "אב-גד": "דג-בא",
+}
+
+
+@pytest.mark.parametrize("text", RIGHT_TO_LEFT)
+def test_right_to_left_texts_are_learnt_as_they_are_written(text):
+    alphabet = Alphabet.of([text])
+    ids = alphabet.encode(text)
+    assert "".join(alphabet.characters[i - 1] for i in ids) == RIGHT_TO_LEFT[text]
+    assert alphabet.decode(ids) == text

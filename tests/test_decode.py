@@ -24,6 +24,7 @@ from captcha_lib.decode import (
     Span,
     align,
     alternatives,
+    character_probabilities,
     decode_beam,
     decode_greedy,
     decode_length,
@@ -201,6 +202,20 @@ def test_with_a_range_the_likeliest_text_of_these_lengths_is_found(logits, data)
     assert least <= len(spell(logits[None], alphabet, (least, most))[0]) <= most
     (first, *_) = alternatives(logits, alphabet, (least, most), WIDE)
     assert within[first.text] == close(max(within.values()))
+
+
+@given(small)
+def test_the_probability_of_each_character(logits):
+    texts, _ = brute_force(logits)
+    alphabet = alphabet_of(logits)
+    for text, p in list(texts.items())[:20]:
+        alike = {other: q for other, q in texts.items() if len(other) == len(text)}
+        everything = total(list(alike.values()))
+        if not text or everything < -600 or p - everything < -200:
+            continue
+        expected = [total([q for other, q in alike.items() if other[i] == text[i]]) for i in range(len(text))]
+        found = character_probabilities(logits, text, alphabet)
+        assert found == pytest.approx([math.exp(one - everything) for one in expected], rel=1e-9, abs=1e-200)
 
 
 @pytest.mark.parametrize("length", ["5", 2.5, (1,), (3, 2), (0, 2), -1, (1, 2, 3), (2, 99), "4-6"])

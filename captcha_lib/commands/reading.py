@@ -37,7 +37,11 @@ def predict(options: argparse.Namespace) -> int:
     files = image_files(map(Path, options.images))
     reader = load_reader(options)
     counts: Counter[str] = Counter()
-    rows = _reported(read_files(files, reader, options.length, options.alphabet), counts, options.min_confidence)
+    rows = _reported(
+        read_files(files, reader, options.length, options.alphabet, options.form == "json"),
+        counts,
+        options.min_confidence,
+    )
     wide = max(len(printable(str(file.path))) for file in files) if options.form == "table" else 0
     text = FORMS[options.form](rows, wide)
     if options.out:
@@ -86,4 +90,4 @@ def _reported(rows: Iterable[dict], counts: Counter[str], min_confidence: float)
             continue
         withheld = row["confidence"] < min_confidence
         counts.update(resized=row["resized"], withheld=withheld)
-        yield row | {"text": None} if withheld else row
+        yield {**row, "text": None, "characters": []} if withheld else row

@@ -14,6 +14,7 @@ from captcha_lib.decode import (
     Length,
     Reading,
     alternatives,
+    character_probabilities,
     decode_greedy,
     decode_length,
     restrict,
@@ -104,6 +105,10 @@ class Reader(ABC):
         """
         logits, length = self._given(logits, length, allowed)
         return alternatives(logits, self.alphabet, length, width=max(8, count))
+
+    def characters(self, logits: ArrayLike, text: str, allowed: str | None = None) -> tuple[float, ...]:
+        """Logits of one picture (T, K) and its text -> the probability of each character, see `decode`."""
+        return character_probabilities(self._given(logits, None, allowed)[0], text, self.alphabet)
 
     def _given(self, logits: ArrayLike, length: Length | None, allowed: str | None) -> tuple[ArrayLike, Length]:
         if allowed is not None:

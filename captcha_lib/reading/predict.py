@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from captcha_lib.config import InputError, printable
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, find_images, read_bytes
 from captcha_lib.data.images import decode_image
@@ -35,11 +37,22 @@ def image_files(paths: Iterable[Path]) -> list[ImageFile]:
 
 
 def read_files(
-    files: list[ImageFile], reader: Reader, length: Length | None = None, allowed: str | None = None
+    files: list[ImageFile],
+    reader: Reader,
+    length: Length | None = None,
+    allowed: str | None = None,
+    characters: bool = False,
 ) -> Iterator[dict]:
-    """Reads files as `Reader.read` does: a row each with file, text, confidence, resized, and error where it fails."""
+    """Reads files as `Reader.read` does: a row each with file, text, confidence, resized, and error where it fails.
+
+    With `characters` the probability of each character is computed, too.
+    """
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
-        yield from _read_batch(batch, reader, length, allowed)
+        for row, scores in _read_batch(batch, reader, length, allowed):
+            if characters and scores is not None:
+                found = reader.characters(scores, row["text"], allowed)
+                row["characters"] = [round(p, 6) for p in found]
+            yield row
 
 
 def as_table(rows: Iterable[dict], wide: int) -> Iterator[str]:
@@ -53,7 +66,8 @@ def as_json(rows: Iterable[dict], wide: int) -> Iterator[str]:
     """A list of objects."""
     yield "["
     for i, row in enumerate(rows):
-        item = json.dumps({name: row[name] for name in COLUMNS}, indent=2, ensure_ascii=False)
+        shown = {name: row[name] for name in (*COLUMNS, "characters") if name in row}
+        item = json.dumps(shown, indent=2, ensure_ascii=False)
         yield (",\n" if i else "\n") + textwrap.indent(item, "  ")
     yield "\n]\n"
 
@@ -85,7 +99,10 @@ def _image_files(path: Path) -> Iterator[ImageFile]:
         yield ImageFile(file, path)  # type: ignore[arg-type]  # a zip is no folder here
 
 
-def _read_batch(batch: list[ImageFile], reader: Reader, length: Length | None, allowed: str | None) -> list[dict]:
+def _read_batch(
+    batch: list[ImageFile], reader: Reader, length: Length | None, allowed: str | None
+) -> Iterator[tuple[dict, np.ndarray | None]]:
+    """Rows, and the scores (T, K) of those that could be read."""
     rows, pictures = [], []
     for file in batch:
         row: dict = {"file": str(file.path), "text": None, "confidence": None, "resized": False, "error": None}
@@ -97,8 +114,11 @@ def _read_batch(batch: list[ImageFile], reader: Reader, length: Length | None, a
             row["resized"] = picture.shape != reader.image_size
             pictures.append(fit_image(picture, reader.image_size))  # at once, for pictures can be large
         rows.append(row)
-    readings = reader.read(fit_images(pictures, reader.image_size), length, allowed)
-    read = (row for row in rows if row["error"] is None)
-    for row, reading in zip(read, readings, strict=True):
-        row["text"], row["confidence"] = reading.text, round(reading.confidence, 6)
-    return rows
+    logits = reader.logits(fit_images(pictures, reader.image_size)) if pictures else []
+    found = iter(zip(reader.decode(logits, length, allowed) if pictures else [], logits, strict=True))
+    for row in rows:
+        scores = None
+        if row["error"] is None:
+            reading, scores = next(found)
+            row["text"], row["confidence"] = reading.text, round(reading.confidence, 6)
+        yield row, scores

@@ -25,6 +25,7 @@ def read(
     length: Length | None = ...,
     allowed: str | None = ...,
     others: int = ...,
+    characters: bool = ...,
 ) -> list[Reading]: ...
 
 
@@ -44,6 +45,7 @@ def read(
     length: Length | None = None,
     allowed: str | None = None,
     others: int = 0,
+    characters: bool = False,
 ) -> Any:
     """Reads a picture, or a list of pictures. It may be called from several threads at once.
 
@@ -56,6 +58,7 @@ def read(
             labels, 0 lets the network decide.
         allowed: the characters that may occur; None allows all that the network knows.
         others: how many less likely texts are given as the reading's alternatives.
+        characters: also gives the probability of each character.
 
     Returns:
         a reading for a picture, a list of readings for a list. Raises InputError if one is invalid, or the weights are.
@@ -63,7 +66,7 @@ def read(
     if isinstance(pictures, tuple) or getattr(pictures, "ndim", 0) == 4:
         pictures = list(pictures)
     if not isinstance(pictures, list):
-        return read([pictures], weights, length, allowed, others)[0]
+        return read([pictures], weights, length, allowed, others, characters)[0]
     reader = cached_reader(weights)
     readings: list[Reading] = []
     for start in range(0, len(pictures), _BATCH):
@@ -72,7 +75,10 @@ def read(
         for reading, scores in zip(reader.decode(logits, length, allowed), logits, strict=True):
             likely = reader.alternatives(scores, others + 1, length, allowed) if others else []
             rest = tuple(one for one in likely if one.text != reading.text)[:others]
-            readings.append(replace(reading, alternatives=rest) if others else reading)
+            reading = replace(reading, alternatives=rest) if others else reading
+            if characters:
+                reading = replace(reading, characters=reader.characters(scores, reading.text, allowed))
+            readings.append(reading)
     return readings
 
 
