@@ -92,10 +92,13 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
     return _readings(ids, log_p, alphabet)
 
 
-def decode_length(logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 64) -> list[Reading]:
+def decode_length(
+    logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 64, among_all: bool = False
+) -> list[Reading]:
     """The likeliest text of exactly `length` characters; its confidence is its share of all the texts of that length.
 
-    With a length such as (4, 6) texts of 4, 5 and 6 characters are compared.
+    With a length such as (4, 6) texts of 4, 5 and 6 characters are compared. With `among_all` the confidence is the
+    text's share of all texts of any length, which is small where the picture shows none of that length.
 
     Shape:
         (B, T, K) -> B readings; `width` prefixes of each length are kept, see `lattice.likely_texts`.
@@ -111,7 +114,7 @@ def decode_length(logits: ArrayLike, alphabet: Alphabet, length: Length, width: 
             for found in likely_texts(log_probs[i], n, width, floor=log_p[i]):
                 if found[0] > log_p[i]:
                     log_p[i], ids[i] = found
-    return _readings(ids, log_p - total, alphabet)
+    return _readings(ids, log_p if among_all else log_p - total, alphabet)
 
 
 def alternatives(logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 8) -> list[Reading]:

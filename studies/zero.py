@@ -107,7 +107,7 @@ def adapt(reader: TorchReader, images: torch.Tensor, style: Style, seed: int, re
     """
     config = replace(recipe.adapt, seed=seed)
     for round_ in range(recipe.rounds):
-        readings = reader.read(images)
+        readings = reader.read(images, reader.length)  # all of them hold a text of that length
         own = in_memory([reading.text for reading in readings], images, "pseudo-labelled", reader.alphabet)
         sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= recipe.sure], dtype=int)
         beside = generated_captchas(recipe.beside, _ADAPT_SEEDS + recipe.rounds * seed + round_, style)

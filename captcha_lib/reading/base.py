@@ -85,8 +85,12 @@ class Reader(ABC):
                 length, 0 lets the network decide.
             allowed: the characters that may occur; None allows the whole alphabet.
         """
+        assumed = length is None  # the length of the training labels, and a picture of another kind may have none
         logits, length = self._given(logits, length, allowed)
-        readings = decode_length(logits, self.alphabet, length) if length else decode_greedy(logits, self.alphabet)
+        if length:
+            readings = decode_length(logits, self.alphabet, length, among_all=assumed)
+        else:
+            readings = decode_greedy(logits, self.alphabet)
         temperature = self.temperature if length or not self.length else self.temperature_any
         scaled = scale_confidence([reading.confidence for reading in readings], temperature).tolist()
         return [Reading(reading.text, p) for reading, p in zip(readings, scaled, strict=True)]
