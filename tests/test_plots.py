@@ -9,10 +9,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from captcha_lib import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import by_position, calibration, character_pairs
+from captcha_lib.plots import plot_alignment, plot_history
+from studies import plots
+from studies.confidence import risk_coverage
 
 matplotlib.use("Agg")
 
@@ -32,6 +34,19 @@ HISTORY = pd.DataFrame(
 PREDICTIONS = pd.DataFrame(
     {"label": ["abcde", "22b", "ab"], "text": ["abcde", "2b", "abx"], "confidence": [0.99, 0.4, 0.2]}
 )
+RANKING = pd.DataFrame({"rank": range(1, 81), "margin": [i - 5.5 for i in range(80)]})
+EPOCHS = pd.DataFrame({"device": "cpu", "threads": [1, 2], "seed": 0, "seconds": [1.0, 2.0], "exact": [0, 9], "n": 10})
+READERS = pd.DataFrame({"reader": ["captcha_lib, torch", "x"], "images_per_second": [2000.0, 100.0], "exact": [1, 0.8]})
+CURVE = pd.DataFrame(
+    {"start": ["generated", "scratch"], "labels": [0, 100], "mean": 0.5, "lowest": 0.4, "highest": 0.6}
+)
+SETTINGS = pd.DataFrame(
+    {"setting": ["plain", "lines + water"] * 2, "labels": [100, 100, 1000, 1000], "machine_loss": [0, 30, 0, 4],
+     "legibility_loss": [0, 40] * 2}
+)  # fmt: skip
+GROWTH = pd.DataFrame(
+    {"images": [75, 150, 300], "exact": [40, 80, None], "n": [100, 100, None], "rate": [0.4, 0.8, 0.9]}
+)
 ARGUMENTS = {
     "plot_gallery": (IMAGES, TEXTS, 2, [True, False, False, False, True]),
     "plot_counts": (pd.Series([3, 1], index=["a", "b"]), "character"),
@@ -43,14 +58,22 @@ ARGUMENTS = {
     "plot_calibration": (calibration(PREDICTIONS),),
     "plot_scores_over_image": (IMAGES[0], torch.rand(50, 4).softmax(-1), ["blank", "a", "b", "c"]),
     "plot_alignment": (IMAGES[0], [Span("a", 4, 6, 0.9), Span("b", 10, 10, 1.0)], 50),
+    "plot_growth": (GROWTH,),
+    "plot_label_curve": (CURVE,),
+    "plot_protection": (SETTINGS,),
+    "plot_risk_coverage": ({"as given": risk_coverage(PREDICTIONS)},),
+    "plot_margins": (RANKING, RANKING["margin"] < 0, "planted"),
+    "plot_time_to_accuracy": (EPOCHS, 0.98),
+    "plot_reading_speed": (READERS,),
 }
-PUBLIC = [name for name, thing in vars(plots).items() if name.startswith("plot_") and inspect.isfunction(thing)]
+SHOWN = {name: thing for name, thing in vars(plots).items() if name.startswith("plot_") and inspect.isfunction(thing)}
+SHOWN |= {"plot_history": plot_history, "plot_alignment": plot_alignment}
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", SHOWN)
 def test_plot(name):
     before = plt.get_fignums()
-    figure = getattr(plots, name)(*ARGUMENTS[name])
+    figure = SHOWN[name](*ARGUMENTS[name])
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == before
     figure.draw_without_rendering()
@@ -71,12 +94,12 @@ def test_ink_is_darkness():
 
 
 def test_history_shows_shares_in_percent():
-    (line,) = plots.plot_history(HISTORY).axes[1].lines
+    (line,) = plot_history(HISTORY).axes[1].lines
     assert line.get_ydata().tolist() == [0, 30, 90]
 
 
 def test_alignment_covers_the_pixels_of_the_steps():
-    figure = plots.plot_alignment(IMAGES[0], [Span("a", 4, 6, 0.9)], 50)
+    figure = plot_alignment(IMAGES[0], [Span("a", 4, 6, 0.9)], 50)
     (patch,) = figure.axes[0].patches
     assert (patch.get_x(), patch.get_x() + patch.get_width()) == (16, 28)
 
@@ -92,3 +115,9 @@ def test_confusions_show_what_was_counted():
     }
     one_each = {(c, c): 1 for c in "cde2"}
     assert shown == one_each | {("a", "a"): 2, ("b", "b"): 3, ("2", plots.NOTHING): 1, (plots.NOTHING, "x"): 1}
+
+
+def test_risk_coverage_is_in_percent():
+    (line, _) = plots.plot_risk_coverage({"a": risk_coverage(PREDICTIONS)}).axes[0].lines
+    assert line.get_xdata().tolist() == pytest.approx([100 / 3, 200 / 3, 100])
+    assert line.get_ydata().tolist() == pytest.approx([0, 50, 200 / 3])
