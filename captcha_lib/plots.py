@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from captcha_lib.decode import Span
 
 WIDTH = 9.0  # inches, what a page of a notebook shows without scaling
+RIGHT, WRONG = "tab:blue", "tab:red"
 
 
 def plot_history(history: pd.DataFrame) -> Figure:

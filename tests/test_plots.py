@@ -5,6 +5,7 @@ import inspect
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
+import plots
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import by_position, calibration, character_pairs
 from captcha_lib.plots import plot_alignment, plot_history
-from studies import plots
+from studies import plots as studies_plots
 from studies.confidence import risk_coverage
 
 matplotlib.use("Agg")
@@ -66,7 +67,12 @@ ARGUMENTS = {
     "plot_time_to_accuracy": (EPOCHS, 0.98),
     "plot_reading_speed": (READERS,),
 }
-SHOWN = {name: thing for name, thing in vars(plots).items() if name.startswith("plot_") and inspect.isfunction(thing)}
+THINGS = vars(plots) | vars(studies_plots)
+SHOWN = {name: thing for name, thing in THINGS.items() if name.startswith("plot_") and inspect.isfunction(thing)}
+    name: thing
+    for name, thing in (vars(plots) | vars(studies_plots)).items()
+    if name.startswith("plot_") and inspect.isfunction(thing)
+}
 SHOWN |= {"plot_history": plot_history, "plot_alignment": plot_alignment}
 
 
@@ -118,6 +124,6 @@ def test_confusions_show_what_was_counted():
 
 
 def test_risk_coverage_is_in_percent():
-    (line, _) = plots.plot_risk_coverage({"a": risk_coverage(PREDICTIONS)}).axes[0].lines
+    (line, _) = studies_plots.plot_risk_coverage({"a": risk_coverage(PREDICTIONS)}).axes[0].lines
     assert line.get_xdata().tolist() == pytest.approx([100 / 3, 200 / 3, 100])
     assert line.get_ydata().tolist() == pytest.approx([0, 50, 200 / 3])
