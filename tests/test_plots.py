@@ -5,11 +5,11 @@ import inspect
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
-import plots
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import by_position, calibration, character_pairs
@@ -69,10 +69,6 @@ ARGUMENTS = {
 }
 THINGS = vars(plots) | vars(studies_plots)
 SHOWN = {name: thing for name, thing in THINGS.items() if name.startswith("plot_") and inspect.isfunction(thing)}
-    name: thing
-    for name, thing in (vars(plots) | vars(studies_plots)).items()
-    if name.startswith("plot_") and inspect.isfunction(thing)
-}
 SHOWN |= {"plot_history": plot_history, "plot_alignment": plot_alignment}
 
 
