@@ -38,13 +38,15 @@ class Reading:
     """A text, and its probability in 0..1, given what was known of it: its length, its characters.
 
     Where they were asked for, `alternatives` are less likely texts, and `characters` the probability of each character
-    at its place, given the number of characters; these are not calibrated.
+    at its place, given the number of characters; these are not calibrated. The `note` says what was done to the
+    picture.
     """
 
     text: str
     confidence: float
     alternatives: tuple["Reading", ...] = ()
     characters: tuple[float, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)

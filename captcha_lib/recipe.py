@@ -1,19 +1,23 @@
 """`Recipe`: the defaults derived from a data set: hyperparameters and initial weights; and a table that shows them."""
 
+import math
 import string
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
 from captcha_lib.alphabet import count_doubles, named
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
 from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
-from captcha_lib.data.sizes import HEIGHTS
+from captcha_lib.data.colour import CONVERSIONS, GREY, GREYS
+from captcha_lib.data.sizes import HEIGHT, HEIGHTS, fit_images
 from captcha_lib.data.split import is_official
-from captcha_lib.model import time_steps
+from captcha_lib.model import ctc_loss, time_steps
 from captcha_lib.reading.torch_reader import TorchReader
 
 # The weights that small sets start from, and the characters that they know; see studies/pretraining.py.
@@ -28,6 +32,9 @@ SMALL_EPOCHS, SMALL_SHOWN, MAX_REPEATS = 48, 38_400, 8
 # over the images, but for very large sets.
 LARGE_SET = 3000
 LARGE_EPOCHS, MIN_EPOCHS, LARGE_SHOWN = 40, 12, 200_000
+# The conversion of colours is chosen by SAMPLE training images. SURE is large, since two dozen of them are compared.
+# Pictures have colours where COLOURED of the pixels have channels that differ by more than CHROMA.
+SAMPLE, FEW, SURE, COLOURED, CHROMA = 100, 20, 4.0, 0.005, 32
 # A character in fewer images than this can hardly be learnt, and its reading not be tested.
 RARE = 3
 
@@ -40,9 +47,10 @@ class Recipe:
     start: TorchReader | None = None  # the reader whose weights training starts from; None for random ones
     start_from: str = "random"  # where these weights come from, in words
     stream: Stream | None = None  # trained on instead of the training images
+    conversion: str = GREY  # from colours to the grey that the network sees, see `data.colour`
 
 
-def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> Recipe:
+def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None, conversion: str | None = None) -> Recipe:
     """The recipe of `train` for a split data set.
 
     The generated and the Kaggle images are learnt from scratch unless `start` says otherwise.
@@ -52,6 +60,7 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> R
         seed: of the training.
         start: "general", "none", or a weights file; None takes "general" where there are not too many images, it knows
             most of the alphabet and the pictures have the height that it was trained on.
+        conversion: of colours; None chooses, see `conversion_for`.
 
     Raises InputError if there are no such weights, or they know no character of the alphabet.
     """
@@ -60,15 +69,17 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None) -> R
         suits = images < LARGE_SET and HEIGHTS[0] <= captchas.size[0] <= HEIGHTS[1] and not is_official(captchas)
         known = [character for character in characters if character in CHARACTERS]
         start = "general" if suits and 2 * len(known) > len(characters) else "none"
+    if conversion is None:
+        conversion = captchas.conversion if is_official(captchas) else conversion_for(captchas.subset("train"))
     if start == "none":
-        return Recipe(replace(config_for(images), seed=seed))
+        return Recipe(replace(config_for(images), seed=seed), conversion=conversion)
     path = GENERAL if start == "general" else Path(start)
     reader = TorchReader.load(path)
     known = [character for character in characters if character in reader.alphabet.characters]
     if not known:
         raise InputError(f"start {path}: it knows no character of {characters!r}; give --start none")
     said = f"{start}, which knows {len(known)} of {len(characters)} characters"
-    return Recipe(replace(config_for(images, started=True), seed=seed), reader, said)
+    return Recipe(replace(config_for(images, started=True), seed=seed), reader, said, conversion=conversion)
 
 
 def config_for(images: int, started: bool = False) -> Config:
@@ -86,6 +97,40 @@ def config_for(images: int, started: bool = False) -> Config:
         return config
     epochs = min(SMALL_EPOCHS, max(config.epochs, SMALL_SHOWN // images))
     return replace(config, epochs=epochs, per_epoch=min(MEDIUM_SET, MAX_REPEATS * images))
+
+
+def conversion_for(train: Captchas) -> str:
+    """The conversion of colours by which the general weights find the training labels likeliest.
+
+    It is the first of `CONVERSIONS` than which no other is better by `SURE` standard errors, so grey where in doubt.
+    Where they know hardly a label, it is grey unless next to nothing is seen by it.
+    """
+    if not train.paths or not train.paths[0].is_file():  # drawn, and grey
+        return GREY
+    sample = train.rows(np.unique(np.linspace(0, len(train) - 1, SAMPLE, dtype=int)))
+    coloured = (sample.seen_through("colourfulness").images > CHROMA).float().mean() > COLOURED
+    names = CONVERSIONS if coloured else GREYS
+    seen = {name: sample.seen_through(name).images for name in names}
+    rows = [i for i, label in enumerate(sample.labels) if set(label) <= set(CHARACTERS)]
+    if len(rows) < FEW:
+        contrast = {name: float(images.float().std((1, 2, 3)).mean()) for name, images in seen.items()}
+        most = max(names, key=lambda name: contrast[name])
+        return most if 4 * contrast[GREY] < contrast[most] else GREY
+    general = TorchReader.load(GENERAL)
+    ids, lengths = general.alphabet.encode_batch([sample.labels[i] for i in rows])
+    size = (HEIGHT, train.size[1])
+    loss = {}
+    for name, images in seen.items():
+        fitted = fit_images(list(images[rows, 0].numpy()), size)
+        loss[name] = ctc_loss(general.logits(fitted), ids, lengths) / lengths  # (N,), nats a character
+    least = min(loss.values(), key=lambda one: float(one.mean()))
+    return next(name for name in names if not _is_more(loss[name], least))
+
+
+def _is_more(loss: torch.Tensor, least: torch.Tensor) -> bool:
+    """Whether losses (N,) of the same texts are larger by `SURE` standard errors."""
+    more = loss - least
+    return bool(more.mean() > SURE * more.std() / math.sqrt(len(more)))
 
 
 def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
@@ -106,6 +151,7 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
         ("train / val / test", subsets, "--split, --seed"),
         ("size in the files", f"{stored[0]} x {stored[1]} px{more}", "the files"),
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
+        ("colours", f"{recipe.conversion}", "the training images, see data.colour; --conversion"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(characters)}: {characters}", "the labels; --alphabet, --ignore-case"),
         ("rare characters", rare, f"in fewer than {RARE} images; add some"),

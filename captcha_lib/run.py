@@ -23,6 +23,7 @@ def train(
     split: str | Path | None = None,
     seed: int | None = None,
     start: str | None = None,
+    conversion: str | None = None,
     report: Callable[[str], None] = print,
     **config: Any,
 ) -> Result:
@@ -32,7 +33,7 @@ def train(
         data: what `load_data` takes: "generated", "kaggle", a folder or a zip; or what it returns.
         out: the folder of the results, see `runs.results.write_run`.
         split, seed: see `split_captchas`; the seed is the training's, too.
-        start: see `recipe_for`.
+        start, conversion: see `recipe_for`.
         report: gets the recipe, one line an epoch, and the score.
         config: fields of `Config` that replace what `recipe_for` chooses, such as epochs=10.
 
@@ -42,7 +43,7 @@ def train(
     captchas = data if isinstance(data, Captchas) else load_data(None if data is None else str(data))
     captchas = split_captchas(captchas, split, seed)
     report(captchas.summary())
-    recipe = recipe_for(captchas, seed or 0, start)
+    recipe = recipe_for(captchas, seed or 0, start, conversion)
     return run(captchas, replace(recipe, config=replace(recipe.config, **config)), Path(out), Session(report=report))
 
 
@@ -52,6 +53,7 @@ def run(captchas: Captchas, recipe: Recipe, out: Path, session: Session = Sessio
     Raises:
         InputError: see `training.fit`; another run writes in `out`, or it is not writable.
     """
+    captchas = captchas.seen_through(recipe.conversion)
     table = plan_table(captchas, recipe)
     session.report(show(table))
     session = replace(session, checkpoint=out / "checkpoint.pth")

@@ -189,6 +189,8 @@ def _best_reader(state: State, train: Captchas | Stream, val: Captchas | None) -
     model.load_state_dict(state.best["weights"])
     round_weights(model)
     reader = TorchReader(train.alphabet, train.size, train.length, model=model.eval())
+    if isinstance(train, Captchas):
+        reader = replace(reader, conversion=train.conversion, sizes=train.sizes)
     if val is None:
         return reader
     logits = reader.logits(val.images)

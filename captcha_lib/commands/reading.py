@@ -54,6 +54,7 @@ def predict(options: argparse.Namespace) -> int:
         sys.stdout.writelines(text)
     height, width = reader.image_size
     for what, said in {
+        "cut": "images had margins, which were left out.",
         "resized": f"images had another size and were resized to {width} x {height} px.",
         "withheld": f"texts withheld: their confidence is below {options.min_confidence}.",
         "bad": "files could not be read; each is named above.",
@@ -89,5 +90,5 @@ def _reported(rows: Iterable[dict], counts: Counter[str], min_confidence: float)
             report(row["error"], sys.stderr)
             continue
         withheld = row["confidence"] < min_confidence
-        counts.update(resized=row["resized"], withheld=withheld)
+        counts.update(resized=row["resized"], cut=bool(row["note"]), withheld=withheld)
         yield {**row, "text": None, "characters": []} if withheld else row

@@ -42,6 +42,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--epochs", type=count, help="passes over the images (by their number)")
     command.add_argument("--warps", type=fraction, help="strength of the random warps, 0 to 1 (by the images' number)")
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (by the images' number)")
+    command.add_argument("--conversion", metavar="NAME", help="from colours to grey (by the images)")
     command.add_argument("--n", type=count, help="train on this many generated captchas, drawn as they are needed")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
 
@@ -66,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
     with process_group(device) as device:
         with leader_first():
             captchas = load_split(options, alphabet, options.size)
-        recipe = recipe_for(captchas, options.seed or 0, options.start)
+        recipe = recipe_for(captchas, options.seed or 0, options.start, options.conversion)
         config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
         recipe = replace(recipe, config=config)
         if options.n:
@@ -83,13 +84,14 @@ def evaluate(options: argparse.Namespace) -> None:
     weights = weights_path(options.weights)
     reader = load_reader(options)
     if options.subset == "all":
-        captchas = load(options, reader.alphabet, reader.image_size)
+        captchas = load(options, reader.alphabet, reader.image_size).seen_through(reader.conversion)
         print(captchas.summary())
     else:
         beside = weights.parent / "split.csv"  # the split that these weights were trained with
         if options.split is None and options.seed is None and beside.exists():
             options.split = beside
         captchas = load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
+        captchas = captchas.seen_through(reader.conversion)
     readings = reader.read(captchas.images.numpy(), options.length, options.alphabet)
     predictions = predictions_table(captchas, readings)
     if options.out:

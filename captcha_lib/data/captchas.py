@@ -14,7 +14,9 @@ from torchvision.datasets.vision import StandardTransform
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data.folders import AnyPath
+from captcha_lib.data.colour import GREY
+from captcha_lib.data.folders import AnyPath, read_bytes
+from captcha_lib.data.images import decode_image
 from captcha_lib.data.sizes import fit_images
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA, Style
@@ -41,6 +43,7 @@ class Captchas(VisionDataset):
         paths: where each file lies.
         notes: what was done to the files on the way, one sentence each.
         skipped: the files that were left out since they cannot be learnt: file, reason.
+        conversion: from colours to the grey of the pixels, see `colour`.
     """
 
     def __init__(
@@ -54,11 +57,12 @@ class Captchas(VisionDataset):
         transform: Callable[[torch.Tensor], Any] | None = None,
         target_transform: Callable[[str], Any] | None = None,
         skipped: pd.DataFrame = _NOTHING_SKIPPED,
+        conversion: str = GREY,
     ) -> None:
         """`pixels`: (N, H, W) uint8, 0 is black, in the manifest's order."""
         super().__init__(source, transform=transform, target_transform=target_transform)
         self.source, self.manifest, self.paths, self.notes = source, manifest, list(paths), list(notes)
-        self.alphabet, self.skipped = alphabet or Alphabet.of(self.labels), skipped
+        self.alphabet, self.skipped, self.conversion = alphabet or Alphabet.of(self.labels), skipped, conversion
         self._pixels: np.ndarray = pixels
         self._index: np.ndarray | None = None  # of a selection: which of the pixels
 
@@ -88,6 +92,12 @@ class Captchas(VisionDataset):
         return height, width
 
     @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """The least and the largest (H, W) in px of the pictures in their files."""
+        sides = self.manifest[["height", "width"]]
+        return tuple((int(height), int(width)) for height, width in (sides.min(), sides.max()))
+
+    @property
     def labels(self) -> list[str]:
         return self.manifest["label"].tolist()
 
@@ -104,7 +114,8 @@ class Captchas(VisionDataset):
     def identity(self) -> str:
         """Identifies these images and labels: their number and a digest."""
         listed = self.manifest[["sha256", "label"]].to_csv(index=False)
-        return f"{len(self)} ({hashlib.sha256(listed.encode()).hexdigest()[:8]})"
+        seen = "" if self.conversion == GREY else f", {self.conversion}"
+        return f"{len(self)} ({hashlib.sha256(listed.encode()).hexdigest()[:8]}{seen})"
 
     def replace(self, **changes: Any) -> Self:
         """The same images with another source, manifest, alphabet, transform or other attributes."""
@@ -113,6 +124,14 @@ class Captchas(VisionDataset):
         if {"transform", "target_transform"} & changes.keys():
             made.transforms = StandardTransform(made.transform, made.target_transform)
         return made
+
+    def seen_through(self, conversion: str) -> Self:
+        """The same captchas by another conversion of their colours, for which their files are read again."""
+        if conversion == self.conversion:
+            return self
+        named = zip(self.paths, self.manifest["file"], strict=True)
+        pictures = [decode_image(read_bytes(path, file), file, conversion) for path, file in named]
+        return self.replace(_pixels=fit_images(pictures, self.size)[:, 0], _index=None, conversion=conversion)
 
     def rows(self, rows: Any) -> Self:
         """The images of the given rows (numbers or booleans), in their order, with the same alphabet."""

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from captcha_lib.config import MIN_PICTURE, InputError
+from captcha_lib.data.colour import GREY, convert
 from captcha_lib.data.folders import reason
 
 try:
@@ -34,40 +35,43 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def decode_image(raw: bytes, name: str) -> np.ndarray:
+def decode_image(raw: bytes, name: str, conversion: str = GREY) -> np.ndarray:
     """Turns an image file's bytes into grey pixels (H, W) uint8; see `decode`."""
-    return decode(raw, name).pixels
+    return decode(raw, name, conversion).pixels
 
 
-def decode(raw: bytes, name: str) -> Decoded:
+def decode(raw: bytes, name: str, conversion: str = GREY) -> Decoded:
     """Turns an image file's bytes into grey pixels; raises InputError if they are not a whole captcha.
 
-    Transparent parts are white, or black where that alone shows the ink. The frames of an animation become one picture.
-    The EXIF orientation is applied. What stands beside the pixels, such as a comment, may be damaged.
+    Colours become grey by a conversion of `colour.CONVERSIONS`. Transparent parts are white, or black where that alone
+    shows the ink. The frames of an animation become one picture. The EXIF orientation is applied. What stands beside
+    the pixels, such as a comment, may be damaged.
     """
-    plain = _decode_plain_png(raw)
+    plain = _decode_plain_png(raw, conversion)
     if plain is not None:
         return Decoded(_checked(plain, name))
     try:
-        return _decode_any(raw, name)
+        return _decode_any(raw, name, conversion)
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         bare = _without_side_chunks(raw)
         if bare != raw:
-            pixels, notes = decode(bare, name)
+            pixels, notes = decode(bare, name, conversion)
             return Decoded(pixels, (*notes, "damaged text or profile ignored"))
         raise _damaged(error, name) from None
 
 
-def grey(image: Image.Image) -> Decoded:
+def grey(image: Image.Image, conversion: str = GREY) -> Decoded:
     """A Pillow image as grey pixels; raises what Pillow raises."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return eight_bits(np.asarray(image))
+        pixels, notes = eight_bits(np.asarray(image))
+        return Decoded(convert(Image.fromarray(pixels), conversion), notes)
     if not image.has_transparency_data:
-        return Decoded(np.asarray(image.convert("L")))
+        return Decoded(convert(image, conversion))
     image = image.convert("RGBA")
-    white, black = (np.asarray(_laid_on(image, colour)) for colour in ("white", "black"))
+    laid_on = (Image.alpha_composite(Image.new("RGBA", image.size, below), image) for below in ("white", "black"))
+    white, black = (convert(opaque, conversion) for opaque in laid_on)
     if np.ptp(white) < _FLAT and np.ptp(black) > 2 * np.ptp(white):
         return Decoded(black, ("transparent parts seen on black, since white hides the ink",))
     return Decoded(white)
@@ -92,34 +96,31 @@ def eight_bits(values: np.ndarray) -> Decoded:
     return Decoded((values.astype(np.int64) >> (bits - 8)).astype(np.uint8), (f"values of {bits} bits",))
 
 
-def _decode_any(raw: bytes, name: str) -> Decoded:
+def _decode_any(raw: bytes, name: str, conversion: str) -> Decoded:
     """By Pillow; raises what it raises."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             _check_bounds(image, raw, name)
             image.load()
             frames = getattr(image, "n_frames", 1) if image.format != "TIFF" else 1
-            pixels, notes = _merged_frames(image, frames) if frames > 1 else grey(_upright(image))
+            merged = frames > 1
+            pixels, notes = _merged_frames(image, frames, conversion) if merged else grey(_upright(image), conversion)
     except Image.DecompressionBombError:
         raise _too_large(name) from None
     return Decoded(_checked(pixels, name), notes)
 
 
-def _merged_frames(image: Image.Image, count: int) -> Decoded:
+def _merged_frames(image: Image.Image, count: int, conversion: str) -> Decoded:
     """An animation as one picture: of each pixel the value furthest from the background, which is the median."""
     frames = []
     for i in range(min(count, MAX_FRAMES, 4 * MAX_PIXELS // (image.width * image.height))):
         image.seek(i)
-        frames.append(grey(image))
+        frames.append(grey(image, conversion))
     stack = np.stack([frame.pixels for frame in frames])
     if (stack == stack[0]).all():
         return frames[0]
     merged = stack.min(0) if np.median(stack) >= 128 else stack.max(0)
     return Decoded(merged, (*frames[0].notes, "the frames of an animation merged"))
-
-
-def _laid_on(image: Image.Image, colour: str) -> Image.Image:
-    return Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("L")
 
 
 def _check_bounds(image: Image.Image, raw: bytes, name: str) -> None:
@@ -172,7 +173,7 @@ def _without_side_chunks(raw: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _decode_plain_png(raw: bytes) -> np.ndarray | None:
+def _decode_plain_png(raw: bytes, conversion: str) -> np.ndarray | None:
     """The quick way for the common PNG: 8 bits, grey or colour, opaque. None for all else, which Pillow looks at."""
     if load_png is None or not raw.startswith(_PNG_START) or len(raw) < 29:
         return None
@@ -185,8 +186,8 @@ def _decode_plain_png(raw: bytes) -> np.ndarray | None:
         pixels = load_png(raw)  # (H, W) or (H, W, C)
     except Exception:  # its errors share no class; Pillow says what is wrong with the file
         return None
-    if pixels.ndim == 2:
+    if pixels.ndim == 2 and conversion == GREY:
         return pixels
-    if pixels.shape[2] in (2, 4) and pixels[..., -1].min() < 255:
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and pixels[..., -1].min() < 255:
         return None
-    return np.asarray(Image.fromarray(pixels).convert("L"))
+    return convert(Image.fromarray(pixels), conversion)

@@ -16,8 +16,10 @@ from PIL import Image
 from captcha_lib.alphabet import Alphabet, named
 from captcha_lib.config import InputError, data_choice, generated_dir, optional_module
 from captcha_lib.data.captchas import Captchas, stack_images, subset_of, usual_size
+from captcha_lib.data.colour import GREY
+from captcha_lib.data.copies import without_copies
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, AnyPath, find_images, open_zip, read_bytes, relative_name
-from captcha_lib.data.images import decode
+from captcha_lib.data.images import decode, decode_image
 from captcha_lib.data.labels import LabelRule
 from captcha_lib.data.report import Report
 from captcha_lib.data.sizes import reading_size
@@ -27,7 +29,6 @@ from captcha_lib.generator.draw import generate_captchas
 
 KAGGLE_HANDLE = "fournierp/captcha-version-2-images"
 GENERATED_COUNT, GENERATED_SEED = 1070, 0
-_TWINS = 0.99  # correlation of a picture with itself saved as JPEG of quality 75: 0.997; with another of its text: 0.6
 
 
 def load_data(
@@ -36,6 +37,7 @@ def load_data(
     size: tuple[int, int] | None = None,
     rule: LabelRule | None = None,
     skip_bad: bool = False,
+    conversion: str = GREY,
 ) -> Captchas:
     """Finds, checks and reads labelled images.
 
@@ -47,6 +49,7 @@ def load_data(
         rule: where the labels stand; None takes what the environment says, and without it a table of labels beside the
             images or above them, or else the files' names.
         skip_bad: leaves files out that cannot be learnt, instead of refusing all; they are listed in `skipped`.
+        conversion: from colours to grey, see `colour`.
 
     Raises:
         InputError: no such folder or zip, no images; or files that cannot be learnt, all of which it names: no image,
@@ -55,7 +58,7 @@ def load_data(
     captchas, report = examine(choice, alphabet, size, rule)
     if captchas is None or (report.troubles and not skip_bad):
         raise report.error()
-    return captchas
+    return captchas.seen_through(conversion)
 
 
 def examine(
@@ -72,70 +75,55 @@ def examine(
     choice = data_choice(choice)
     root, rule = locate(choice), rule or LabelRule.chosen()
     others: list[AnyPath] = []
-    files = list(find_images(root, others))
+    files = {relative_name(path, root): path for path in find_images(root, others)}
     if not files:
         raise InputError(f"{choice}: no images there; expected {SUFFIXES_IN_WORDS} files named by their text")
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
     report = Report(source)
-    for other in others:
-        if not is_table(other.name) and not other.name.startswith("."):
-            report.doubt(
-                f"other files left out, {Path(other.name).suffix or 'without a suffix'}", other.name, other.name
-            )
-    labels = rule.read(root, files, others, report)
-    manifest, pictures, digests = _read_files(root, files, labels, alphabet, report)
-    _refuse_disputes(manifest, digests, report)
-    bad = set(report.skipped()["file"])
-    good = [i for i, name in enumerate(manifest["file"]) if name not in bad]
-    kept = _without_copies(good, manifest, pictures, digests, report)
+    for name in [other.name for other in others if not is_table(other.name) and not other.name.startswith(".")]:
+        report.doubt(f"other files left out, {Path(name).suffix or 'without a suffix'}", name, name)
+    labels = rule.read(root, list(files.values()), others, report)
+    manifest, pictures = _read_files(root, files, labels, alphabet, report)
+    paths = [files[name] for name in manifest["file"]]
+
+    def in_colours(i: int) -> bytes:
+        raw, name = read_bytes(paths[i], "", root), manifest["file"][i]
+        return b"".join(decode_image(raw, name, f"{channel} channel").tobytes() for channel in ("red", "green", "blue"))
+
+    kept = without_copies(manifest, pictures, in_colours, report)
     if not kept:
         return None, report
-    skipped = report.skipped()
-    manifest, pictures = manifest.iloc[kept].reset_index(drop=True), [pictures[i] for i in kept]
-    paths = {relative_name(path, root): path for path in files}
-    paths_kept = [paths[name] for name in manifest["file"]]
+    manifest, skipped = manifest.iloc[kept].reset_index(drop=True), report.skipped()
+    pictures, paths = [pictures[i] for i in kept], [paths[i] for i in kept]
     names = manifest["file"].str.rpartition("/")[2]
     manifest["file"] = names if names.is_unique else manifest["file"]  # without folders, where that tells them apart
     pixels, resized = stack_images(pictures, size or _size_for(pictures, manifest))
     left_out = [f"{len(skipped):,} files left out, see skipped.csv."] if len(skipped) else []
     notes = [*report.notes(), *resized, *left_out]
-    return Captchas(source, manifest, pixels, paths_kept, notes, alphabet, skipped=skipped), report
+    return Captchas(source, manifest, pixels, paths, notes, alphabet, skipped=skipped), report
 
 
 def _read_files(
-    root: AnyPath, files: list[AnyPath], labels: list[str | None], alphabet: Alphabet | None, report: Report
-) -> tuple[pd.DataFrame, list[np.ndarray], list[bytes]]:
-    """The manifest of the files that are images with a label, their grey pixels, and a digest of these."""
-    rows, pictures, digests = [], [], []
-    for path, label in zip(progress(files), labels, strict=True):
-        name = relative_name(path, root)
+    root: AnyPath, files: dict[str, AnyPath], labels: list[str | None], alphabet: Alphabet | None, report: Report
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """The manifest of the files that are images with a label, and their grey pixels."""
+    rows, pictures = [], []
+    for (name, path), label in zip(progress(files.items()), labels, strict=True):
         try:
             raw = read_bytes(path, name, root)
             picture, notes = decode(raw, name)
         except InputError as error:
             report.refuse("bad files", name, str(error))
             continue
-        fault = _fault(label, name, alphabet)
-        if label is None or fault:
-            if fault:
-                report.refuse("faulty labels", name, fault)
-            continue
-        for note in notes:
-            report.doubt(f"images: {note}", name, f"{name}: {note}")
-        pictures.append(picture)
-        digests.append(hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest())
-        rows.append(
-            {
-                "file": name,
-                "label": label,
-                "sha256": hashlib.sha256(raw).hexdigest(),
-                "width": picture.shape[1],
-                "height": picture.shape[0],
-                "subset": subset_of(name),
-            }
-        )
-    columns = ["file", "label", "sha256", "width", "height", "subset"]
-    return pd.DataFrame(rows, columns=columns), pictures, digests
+        if fault := _fault(label, name, alphabet):
+            report.refuse("faulty labels", name, fault)
+        elif label is not None:
+            for note in notes:
+                report.doubt(f"images: {note}", name, f"{name}: {note}")
+            height, width = picture.shape
+            rows.append((name, label, hashlib.sha256(raw).hexdigest(), width, height, subset_of(name)))
+            pictures.append(picture)
+    return pd.DataFrame(rows, columns=["file", "label", "sha256", "width", "height", "subset"]), pictures
 
 
 def locate(choice: str) -> AnyPath:
@@ -200,47 +188,3 @@ def _fault(label: str | None, file: str, alphabet: Alphabet | None) -> str | Non
     except InputError as error:
         return f"{file}: {error}"
     return None
-
-
-def _refuse_disputes(manifest: pd.DataFrame, digests: list[bytes], report: Report) -> None:
-    """Reports pictures that have different labels; equal pixels make one picture, whatever the files."""
-    groups: dict[bytes, list[tuple[str, str]]] = {}
-    for digest, file, label in zip(digests, manifest["file"], manifest["label"], strict=True):
-        groups.setdefault(digest, []).append((file, label))
-    for group in groups.values():
-        told = {label: file for file, label in reversed(group)}
-        said = " and ".join(f"{label!r} ({file})" for label, file in sorted(told.items(), key=lambda one: one[1]))
-        for file, _ in group if len(told) > 1 else []:
-            reason = f"one picture has different labels: {said}; keep the right one"
-            report.refuse("pictures with different labels", file, reason)
-
-
-def _without_copies(
-    rows: list[int], manifest: pd.DataFrame, pictures: list[np.ndarray], digests: list[bytes], report: Report
-) -> list[int]:
-    """The rows whose pictures are no copies of one before: the same pixels, or nearly the same under the same label."""
-    files, labels = manifest["file"].tolist(), manifest["label"].tolist()
-    kept: list[int] = []
-    first: dict[bytes, int] = {}
-    of_label: dict[str, list[int]] = {}
-    for i in rows:
-        alike = of_label.setdefault(labels[i], [])
-        twin = next((j for j in alike if _nearly_equal(pictures[i], pictures[j])), None)
-        if digests[i] in first:
-            said = f"{files[i]}: as {files[first[digests[i]]]}"
-            report.doubt("copies of the same picture left out", files[i], said)
-        elif twin is not None:
-            report.doubt("nearly equal pictures left out", files[i], f"{files[i]}: nearly as {files[twin]}")
-        else:
-            first[digests[i]] = i
-            alike.append(i)
-            kept.append(i)
-    return kept
-
-
-def _nearly_equal(one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether two pictures differ by no more than JPEG leaves of one."""
-    if one.shape != two.shape:
-        return False
-    a, b = (picture.astype(np.float32) - picture.mean() for picture in (one, two))
-    return float((a * b).sum()) > _TWINS * float(np.sqrt((a * a).sum() * (b * b).sum()))

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from captcha_lib.config import MIN_PICTURE, InputError
+from captcha_lib.data.colour import GREY
 from captcha_lib.data.folders import MAX_BYTES, begins_as_image, read_bytes, reason
 from captcha_lib.data.images import decode_image, eight_bits, grey
 
@@ -25,28 +26,31 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _LONGEST_PATH = 4096
 
 
-def pixels(picture: Picture, name: str = "picture") -> np.ndarray:
+def pixels(picture: Picture, name: str = "picture", conversion: str = GREY) -> np.ndarray:
     """Turns a picture into grey pixels (H, W) uint8.
 
     Args:
         picture: a path, the bytes of an image file, a file object, its base64 or data URL, a Pillow image, or an array
             or tensor (H, W), (H, W, C) or (C, H, W): truth values, 0..1, 0..255, or 10, 12 or 16 bits. Colours are RGB.
         name: what errors call it; paths are called by themselves.
+        conversion: from colours to grey, that of the reader: `Reader.conversion`, or "conversion" in an ONNX file.
 
     Raises:
         InputError: it is no picture, or not a whole one.
     """
-    if isinstance(picture, str | Path):
-        raw = _from_text(picture) if isinstance(picture, str) else None
-        return decode_image(raw, name) if raw else decode_image(read_bytes(Path(picture), str(picture)), str(picture))
+    if isinstance(picture, str):
+        raw = _from_text(picture)
+        picture = Path(picture) if raw is None else raw
+    if isinstance(picture, Path):
+        return decode_image(read_bytes(picture, str(picture)), str(picture), conversion)
+    if hasattr(picture, "read"):
+        picture = _from_file(picture, name)
     if isinstance(picture, bytes | bytearray | memoryview):
-        return decode_image(bytes(picture), name)
+        return decode_image(bytes(picture), name, conversion)
     if isinstance(picture, Image.Image):
-        seen = _from_pillow(picture, name)
-    elif hasattr(picture, "read"):
-        return decode_image(_from_file(picture, name), name)
+        seen = _from_pillow(picture, name, conversion)
     else:
-        seen = _from_array(picture, name)
+        seen = _from_array(picture, name, conversion)
     if min(seen.shape) < MIN_PICTURE:
         raise InputError(f"{name}: {seen.shape[1]} x {seen.shape[0]} px are too small to read; give the full picture")
     return seen
@@ -79,14 +83,16 @@ def _from_file(file: Any, name: str) -> bytes:
     return raw
 
 
-def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
+def _from_pillow(image: Image.Image, name: str, conversion: str) -> np.ndarray:
     try:
-        return grey(image).pixels
+        return grey(image, conversion).pixels
+    except InputError:
+        raise
     except Exception as error:  # Pillow opens lazily, and raises many kinds on damaged bytes
         raise InputError(f"{name}: the Pillow image cannot be read ({reason(error)}); open it again") from None
 
 
-def _from_array(picture: Any, name: str) -> np.ndarray:
+def _from_array(picture: Any, name: str, conversion: str) -> np.ndarray:
     if hasattr(picture, "detach"):  # a tensor, and this module does without torch
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
@@ -105,4 +111,6 @@ def _from_array(picture: Any, name: str) -> np.ndarray:
         seen = eight_bits(values).pixels
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
-    return seen if seen.ndim == 2 else grey(Image.fromarray(np.ascontiguousarray(seen))).pixels
+    if seen.ndim == 2 and conversion == GREY:
+        return seen
+    return grey(Image.fromarray(np.ascontiguousarray(seen)), conversion).pixels

@@ -1,7 +1,7 @@
 """`Reader`: what every reader shares: what its weights say, and the way from logits to readings."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import MIN_SIDE, WEIGHTS_DIR, InputError
+from captcha_lib.data.colour import CONVERSIONS, GREY
 from captcha_lib.decode import (
     Length,
     Reading,
@@ -26,6 +27,14 @@ from captcha_lib.decode import (
 MAX_CHARACTERS, MAX_HEIGHT, MAX_WIDTH = 2**13, 2**11, 2**14
 MAX_BYTES = 2**26  # of a weights file
 PRETRAINED = {"kaggle": "kaggle.onnx"}
+FACTS = (
+    "alphabet",
+    "image_size",
+    "length",
+    "temperature",
+    "conversion",
+    "sizes",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,9 @@ class Reader(ABC):
         temperature: divides the log-odds of confidences, so that they tell how often a reading is right; fitted on
             validation images, for texts of `length`.
         temperature_any: the same for texts whose length the network decides.
+        conversion: from the colours of a picture to the grey that the network sees, see `data.colour`.
+        sizes: the least and the largest (H, W) in px of the training pictures in their files; () where they are not
+            known, and `image_size` is taken for them.
     """
 
     alphabet: Alphabet
@@ -46,6 +58,8 @@ class Reader(ABC):
     length: int | None
     temperature: float = 1.0
     temperature_any: float = 1.0
+    conversion: str = GREY
+    sizes: tuple[tuple[int, int], ...] = ()
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "Reader":
@@ -68,6 +82,11 @@ class Reader(ABC):
             raise InputError(f"weights {name!r}: not one of {', '.join(PRETRAINED)}; give one of these, or load a file")
         return Reader.load(weights_path(name), threads=threads)
 
+    def is_usual(self, size: tuple[int, ...]) -> bool:
+        """Whether the training pictures had sides such as (H, W)."""
+        least, largest = self.sizes or (self.image_size, self.image_size)
+        return all(low <= side <= high for low, side, high in zip(least, size, largest, strict=True))
+
     @abstractmethod
     def logits(self, images: Any, batch_size: int = 64) -> Any:
         """Scores pictures, (N, 1, H, W) uint8 -> (N, T, K) float32."""
@@ -76,7 +95,14 @@ class Reader(ABC):
         """Reads pictures of the reader's image size, (N, 1, H, W) uint8 -> N readings; see `decode`."""
         return self.decode(self.logits(images), length, allowed) if len(images) else []
 
-    def decode(self, logits: ArrayLike, length: Length | None = None, allowed: str | None = None) -> list[Reading]:
+    def decode(
+        self,
+        logits: ArrayLike,
+        length: Length | None = None,
+        allowed: str | None = None,
+        others: int = 0,
+        characters: bool = False,
+    ) -> list[Reading]:
         """Logits (N, T, K) -> N readings with calibrated confidences.
 
         Args:
@@ -84,6 +110,8 @@ class Reader(ABC):
             length: characters of every text, or the least and the most, such as (4, 6); None takes the reader's own
                 length, 0 lets the network decide.
             allowed: the characters that may occur; None allows the whole alphabet.
+            others: how many less likely texts are given as alternatives; their probabilities are not calibrated.
+            characters: also gives the probability of each character, see `decode.character_probabilities`.
         """
         assumed = length is None  # the length of the training labels, and a picture of another kind may have none
         logits, length = self._given(logits, length, allowed)
@@ -93,26 +121,21 @@ class Reader(ABC):
             readings = decode_greedy(logits, self.alphabet)
         temperature = self.temperature if length or not self.length else self.temperature_any
         scaled = scale_confidence([reading.confidence for reading in readings], temperature).tolist()
-        return [Reading(reading.text, p) for reading, p in zip(readings, scaled, strict=True)]
+        readings = [Reading(reading.text, p) for reading, p in zip(readings, scaled, strict=True)]
+        for i, (reading, scores) in enumerate(zip(readings, np.asarray(logits), strict=True)):
+            if others:
+                likely = alternatives(scores, self.alphabet, length, width=max(8, others + 1))
+                rest = tuple(one for one in likely if one.text != reading.text)[:others]
+                readings[i] = replace(readings[i], alternatives=rest)
+            if characters:
+                found = character_probabilities(scores, reading.text, self.alphabet)
+                readings[i] = replace(readings[i], characters=found)
+        return readings
 
     def spell(self, logits: ArrayLike, length: Length | None = None, allowed: str | None = None) -> list[str]:
         """Logits (N, T, K) -> N texts, by their likeliest paths: quicker than `decode`, without confidences."""
         logits, length = self._given(logits, length, allowed)
         return spell(logits, self.alphabet, length)
-
-    def alternatives(
-        self, logits: ArrayLike, count: int, length: Length | None = None, allowed: str | None = None
-    ) -> list[Reading]:
-        """Logits of one picture (T, K) -> its likeliest texts, at least `count` if there are so many, best first.
-
-        Their probabilities are not calibrated. See `decode` for the other arguments.
-        """
-        logits, length = self._given(logits, length, allowed)
-        return alternatives(logits, self.alphabet, length, width=max(8, count))
-
-    def characters(self, logits: ArrayLike, text: str, allowed: str | None = None) -> tuple[float, ...]:
-        """Logits of one picture (T, K) and its text -> the probability of each character, see `decode`."""
-        return character_probabilities(self._given(logits, None, allowed)[0], text, self.alphabet)
 
     def _given(self, logits: ArrayLike, length: Length | None, allowed: str | None) -> tuple[ArrayLike, Length]:
         if allowed is not None:
@@ -125,16 +148,37 @@ def weights_path(weights: str | Path) -> Path:
     return WEIGHTS_DIR / PRETRAINED[str(weights)] if str(weights) in PRETRAINED else Path(weights)
 
 
-def is_sound(alphabet: object, image_size: object, length: object, temperatures: tuple[object, object]) -> bool:
-    """Whether what a weights file says of its `Reader` can be true."""
-    return (
+def reader_facts(stored: dict) -> dict | None:
+    """What a weights file says of its `Reader`, as arguments of it; None where it cannot be true."""
+    alphabet, size, length, temperature, conversion, sizes = (stored[name] for name in FACTS)
+    sound = (
         isinstance(alphabet, str)
         and 1 <= len(alphabet) == len(set(alphabet)) <= MAX_CHARACTERS
         and alphabet.isprintable()
-        and isinstance(image_size, tuple | list)
-        and [type(side) for side in image_size] == [int, int]
-        and MIN_SIDE <= image_size[0] <= MAX_HEIGHT
-        and MIN_SIDE <= image_size[1] <= MAX_WIDTH
+        and _are_sizes([size], MIN_SIDE)
         and (length is None or (type(length) is int and length >= 1))
-        and all(type(temperature) is float and 0 < temperature < np.inf for temperature in temperatures)
+        and isinstance(temperature, list | tuple)
+        and [type(one) for one in temperature] == [float, float]
+        and all(0 < one < np.inf for one in temperature)
+        and conversion in CONVERSIONS
+        and isinstance(sizes, list | tuple)
+        and (not sizes or (len(sizes) == 2 and _are_sizes(sizes, 1)))
+    )
+    if not sound:
+        return None
+    given = {"alphabet": Alphabet(alphabet), "image_size": tuple(size), "length": length, "conversion": conversion}
+    return given | dict(zip(("temperature", "temperature_any"), temperature, strict=True)) | {"sizes": _pairs(sizes)}
+
+
+def _pairs(sizes: Any) -> tuple[tuple[int, int], ...]:
+    return tuple((height, width) for height, width in sizes)
+
+
+def _are_sizes(sizes: Any, least: int) -> bool:
+    """Whether each is (H, W) in px, from `least` to what a picture may have."""
+    return all(
+        isinstance(size, list | tuple)
+        and [type(side) for side in size] == [int, int]
+        and all(least <= side <= most for side, most in zip(size, (MAX_HEIGHT, MAX_WIDTH), strict=True))
+        for size in sizes
     )

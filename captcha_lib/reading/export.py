@@ -1,6 +1,7 @@
 """`export_onnx`: the way from torch to ONNX Runtime."""
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from captcha_lib.reading.torch_reader import TorchReader
 def export_onnx(reader: TorchReader, path: Path) -> None:
     """Writes the network as ONNX: images (B, 1, H, W) uint8 -> logits (B, T, K), batch and width free.
 
-    The alphabet, the image size, the length and the temperatures are in the file's metadata. The weights are stored in
+    What else a reader is told, such as the alphabet, is in the file's metadata. The weights are stored in
     single precision: BatchNorm is folded into them, and rounding the products once more would move logits by 1e-2. The
     older exporter is taken, since the newer one (dynamo=True) cannot leave the width of an LSTM's input free.
     """
@@ -39,6 +40,8 @@ def export_onnx(reader: TorchReader, path: Path) -> None:
             "length": reader.length or 0,
             "temperature": reader.temperature,
             "temperature_any": reader.temperature_any,
+            "conversion": reader.conversion,
+            "sizes": json.dumps(reader.sizes),
         }
         onnx.helper.set_model_props(graph, {name: str(value) for name, value in facts.items()})
         onnx.checker.check_model(graph)

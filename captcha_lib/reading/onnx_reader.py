@@ -1,16 +1,17 @@
 """`OnnxReader`: an .onnx file of `export_onnx`, read by ONNX Runtime and NumPy alone. Nothing here imports torch."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.reading.base import MAX_BYTES, Reader, is_sound
+from captcha_lib.data.colour import GREY
+from captcha_lib.reading.base import MAX_BYTES, Reader, reader_facts
 
-FACTS = ("alphabet", "height", "width", "length", "temperature")
+NEEDED = ("alphabet", "height", "width", "length", "temperature")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class OnnxReader(Reader):
             facts = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's own errors share no class
             raise InputError(f"weights {path}: not an ONNX file ({type(error).__name__}); export it again") from None
-        missing = [name for name in FACTS if name not in facts]
+        missing = [name for name in NEEDED if name not in facts]
         if missing:
             raise InputError(f"weights {path}: its metadata has no {missing[0]}; write it with the export command")
         reader = _built(session, facts)
@@ -65,17 +66,21 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _built(session: onnxruntime.InferenceSession, facts: dict[str, str]) -> OnnxReader | None:
+def _built(session: onnxruntime.InferenceSession, said: dict[str, str]) -> OnnxReader | None:
     """The reader of a session and its metadata; None where the metadata cannot be true."""
     try:
-        size, length = (int(facts["height"]), int(facts["width"])), int(facts["length"]) or None
-        temperature = float(facts["temperature"])
-        temperature_any = float(facts.get("temperature_any", temperature))
+        stored = {
+            "alphabet": said["alphabet"],
+            "image_size": (int(said["height"]), int(said["width"])),
+            "length": int(said["length"]) or None,
+            "temperature": [float(said["temperature"]), float(said.get("temperature_any", said["temperature"]))],
+            "conversion": said.get("conversion", GREY),
+            "sizes": json.loads(said.get("sizes", "[]")),
+        }
     except ValueError:
         return None
-    if not is_sound(facts["alphabet"], size, length, (temperature, temperature_any)):
-        return None
-    return OnnxReader(Alphabet(facts["alphabet"]), size, length, temperature, temperature_any, session=session)
+    facts = reader_facts(stored)
+    return OnnxReader(**facts, session=session) if facts else None
 
 
 def _complete(path: Path) -> bytes:

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from captcha_lib.config import InputError, printable
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, find_images, read_bytes
 from captcha_lib.data.images import decode_image
-from captcha_lib.data.sizes import fit_image, fit_images
 from captcha_lib.decode import Length
 from captcha_lib.files import progress
 from captcha_lib.reading.base import Reader
+from captcha_lib.reading.read import read_views, views
 
 BATCH = 64  # files
 COLUMNS = ("file", "text", "confidence")
@@ -43,15 +41,28 @@ def read_files(
     allowed: str | None = None,
     characters: bool = False,
 ) -> Iterator[dict]:
-    """Reads files as `Reader.read` does: a row each with file, text, confidence, resized, and error where it fails.
+    """Reads files as `read` does: a row each with file, text, confidence, resized, note, and error where it fails.
 
     With `characters` the probability of each character is computed, too.
     """
     for batch in progress([files[start : start + BATCH] for start in range(0, len(files), BATCH)]):
-        for row, scores in _read_batch(batch, reader, length, allowed):
-            if characters and scores is not None:
-                found = reader.characters(scores, row["text"], allowed)
-                row["characters"] = [round(p, 6) for p in found]
+        rows, shown = [], []
+        for file in batch:
+            name = str(file.path)
+            row: dict = {"file": name, "text": None, "confidence": None, "error": None}
+            try:
+                picture = decode_image(read_bytes(file.path, name, file.root), name, reader.conversion)
+                shown.append(views(picture, reader))  # at once, for pictures can be large
+                row["resized"] = picture.shape != reader.image_size
+            except InputError as error:
+                row["error"] = str(error)
+            rows.append(row)
+        readings = iter(read_views(shown, reader, length, allowed, characters=characters))
+        for row in rows:
+            if row["error"] is None:
+                reading = next(readings)
+                row |= {"text": reading.text, "confidence": round(reading.confidence, 6), "note": reading.note}
+                row |= {"characters": [round(p, 6) for p in reading.characters]} if characters else {}
             yield row
 
 
@@ -97,28 +108,3 @@ def _image_files(path: Path) -> Iterator[ImageFile]:
         raise InputError(f"{path}: no images in this folder; expected {SUFFIXES_IN_WORDS}")
     for file in found:
         yield ImageFile(file, path)  # type: ignore[arg-type]  # a zip is no folder here
-
-
-def _read_batch(
-    batch: list[ImageFile], reader: Reader, length: Length | None, allowed: str | None
-) -> Iterator[tuple[dict, np.ndarray | None]]:
-    """Rows, and the scores (T, K) of those that could be read."""
-    rows, pictures = [], []
-    for file in batch:
-        row: dict = {"file": str(file.path), "text": None, "confidence": None, "resized": False, "error": None}
-        try:
-            picture = decode_image(read_bytes(file.path, row["file"], file.root), row["file"])
-        except InputError as error:
-            row["error"] = str(error)
-        else:
-            row["resized"] = picture.shape != reader.image_size
-            pictures.append(fit_image(picture, reader.image_size))  # at once, for pictures can be large
-        rows.append(row)
-    logits = reader.logits(fit_images(pictures, reader.image_size)) if pictures else []
-    found = iter(zip(reader.decode(logits, length, allowed) if pictures else [], logits, strict=True))
-    for row in rows:
-        scores = None
-        if row["error"] is None:
-            reading, scores = next(found)
-            row["text"], row["confidence"] = reading.text, round(reading.confidence, 6)
-        yield row, scores

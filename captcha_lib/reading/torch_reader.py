@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
+from captcha_lib.data.colour import GREY
 from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN, time_steps
-from captcha_lib.reading.base import MAX_BYTES, Reader, is_sound
+from captcha_lib.reading.base import FACTS, MAX_BYTES, Reader, reader_facts
 
-FORMAT, OLDER_FORMAT = "captcha_lib weights 3", "captcha_lib weights 2"
-KEYS = {"format", "state", "alphabet", "image_size", "length", "temperature", "channels", "hidden"}
+FORMAT, OLDER_FORMATS = "captcha_lib weights 4", ("captcha_lib weights 3", "captcha_lib weights 2")
+KEYS = {"format", "state", "channels", "hidden", *FACTS}
 MAX_FEATURES = 512  # of a layer; far more than the networks here have
 
 
@@ -44,6 +44,8 @@ class TorchReader(Reader):
             "image_size": list(self.image_size),
             "length": self.length,
             "temperature": [self.temperature, self.temperature_any],
+            "conversion": self.conversion,
+            "sizes": [list(size) for size in self.sizes],
             "channels": list(self.model.channels),
             "hidden": self.model.hidden,
         }
@@ -52,17 +54,14 @@ class TorchReader(Reader):
     @staticmethod
     def load(path: str | Path, device: str = "cpu", threads: int = 1) -> "TorchReader":
         """Reads a weights file; raises InputError for one that is missing, damaged, foreign, or carries code."""
-        weights = unpacked(Path(path))
-        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] not in (FORMAT, OLDER_FORMAT):
+        weights = _modern(unpacked(Path(path)))
+        if not isinstance(weights, dict) or set(weights) != KEYS or weights["format"] != FORMAT:
             raise InputError(f"weights {path}: not weights of this project; train some with the train command")
-        if weights["format"] == OLDER_FORMAT:  # with one temperature for all decoders
-            weights["temperature"] = [weights["temperature"]] * 2
-        model = _build(weights)
-        if model is None:
+        facts = reader_facts(weights)
+        model = _build(weights, facts) if facts else None
+        if facts is None or model is None:
             raise InputError(f"weights {path}: its parts contradict each other; copy or train it again")
-        height, width = weights["image_size"]
-        alphabet, length = Alphabet(weights["alphabet"]), weights["length"]
-        return TorchReader(alphabet, (height, width), length, *weights["temperature"], model=model.eval().to(device))
+        return TorchReader(**facts, model=model.eval().to(device))
 
 
 def write_tensors(path: Path, things: dict) -> None:
@@ -115,18 +114,24 @@ def _check_archive(path: Path) -> None:
             raise zipfile.BadZipFile
 
 
-def _build(weights: dict) -> CRNN | None:
+def _modern(weights: Any) -> Any:
+    """Weights of an older format as those of today: of grey pictures, and once with one temperature."""
+    if not isinstance(weights, dict) or weights.get("format") not in OLDER_FORMATS:
+        return weights
+    weights = {"conversion": GREY, "sizes": [], **weights, "format": FORMAT}
+    one = weights.get("temperature")
+    return weights | ({"temperature": [one, one]} if isinstance(one, float) else {})
+
+
+def _build(weights: dict, facts: dict) -> CRNN | None:
     """The network of a weights file, or None where the file contradicts itself."""
-    size, length, channels, hidden = (weights[name] for name in ("image_size", "length", "channels", "hidden"))
-    temperatures = weights["temperature"]
-    if type(temperatures) is not list or len(temperatures) != 2:
-        return None
-    if not is_sound(weights["alphabet"], size, length, tuple(temperatures)) or (length or 0) > time_steps(size[1]):
-        return None
+    channels, hidden, (height, width) = weights["channels"], weights["hidden"], facts["image_size"]
     features = [*channels, hidden] if type(channels) is list else []
     if len(features) != 4 or any(type(n) is not int or not 1 <= n <= MAX_FEATURES for n in features) or hidden % 2:
         return None
-    model = CRNN(len(weights["alphabet"]) + 1, size[0], tuple(channels), hidden)
+    if (facts["length"] or 0) > time_steps(width):
+        return None
+    model = CRNN(facts["alphabet"].num_classes, height, tuple(channels), hidden)
     own, state = model.state_dict(), weights["state"]
     fits = isinstance(state, dict) and set(state) == set(own)
     if not fits or not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
