@@ -5,7 +5,6 @@ Everything is computed from the predictions table: file, label, text, confidence
 
 import math
 from collections.abc import Iterable
-from itertools import zip_longest
 
 import jiwer
 import numpy as np
@@ -40,29 +39,13 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     return max(0.0, centre - half) if successes else 0.0, min(1.0, centre + half) if successes < n else 1.0
 
 
-def clustered_interval(right: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of the share of right readings where each image was read by several seeds.
-
-    Readings of one image are not independent. The interval is Wilson's for the effective number of readings, which
-    follows from the variance between the images (Korn and Graubard, Survey Methodology 24, 1998, section 2).
-
-    Shape:
-        (S, N) booleans, seeds by images -> low, high.
-    """
-    of_image = np.asarray(right, dtype=float).mean(0)  # (N,), the images are the sampling units
-    n, share = len(of_image), float(of_image.mean())
-    variance = float(of_image.var()) / n
-    effective = min(share * (1 - share) / variance, np.size(right)) if variance else n
-    return wilson_interval(share * effective, effective)
-
-
 def score(predictions: pd.DataFrame) -> dict[str, float | int]:
     """Exact match with its interval (95 %, Wilson), and character errors with their kinds; `cer` is corpus-wide."""
     n = len(predictions)
     exact = count_exact(predictions["text"], predictions["label"])
     low, high = wilson_interval(exact, n)
     texts = {"n": n, "exact": exact, "exact_rate": exact / n, "exact_low": low, "exact_high": high}
-    errors = _align(predictions["label"].tolist(), predictions["text"].tolist())
+    errors = align_characters(predictions["label"].tolist(), predictions["text"].tolist())
     kinds = {kind: getattr(errors, kind) for kind in ("substitutions", "deletions", "insertions")}
     characters = int(predictions["label"].str.len().sum())
     return {**texts, "characters": characters, **kinds, "cer": sum(kinds.values()) / characters}
@@ -86,29 +69,6 @@ def describe_epoch(row: dict, epochs: int) -> str:
     if "seconds" in row:
         said += f"{row['seconds']:6.1f} s"
     return said.rstrip()
-
-
-def by_position(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How many characters are right at each place of the label, counted from 1; a text cut short is wrong there."""
-    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
-    rows = []
-    for place in range(max(map(len, labels))):
-        reach = [(label, text) for label, text in zip(labels, texts, strict=True) if place < len(label)]
-        here = [text[place : place + 1] == label[place] for label, text in reach]
-        rows.append({"position": place + 1, "n": len(here), "right": sum(here), "rate": sum(here) / len(here)})
-    return pd.DataFrame(rows)
-
-
-def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Every character beside what it was read as, by the least-errors alignment; "" is a deletion or an insertion."""
-    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
-    pairs: list[tuple[str, str]] = []
-    for label, text, chunks in zip(labels, texts, _align(labels, texts).alignments, strict=True):
-        for chunk in chunks:
-            said = label[chunk.ref_start_idx : chunk.ref_end_idx]
-            read = text[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            pairs += zip_longest(said, read, fillvalue="")
-    return pd.DataFrame(pairs, columns=["label", "text"])
 
 
 def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
@@ -144,7 +104,7 @@ def fit_temperature(confidence: ArrayLike, right: ArrayLike) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
 
 
-def _align(labels: list[str], texts: list[str]) -> jiwer.CharacterOutput:
+def align_characters(labels: list[str], texts: list[str]) -> jiwer.CharacterOutput:
     """Aligns with the fewest errors. Every character counts: jiwer's default would strip spaces at both ends."""
     characters = jiwer.ReduceToListOfListOfChars()
     return jiwer.process_characters(labels, texts, characters, characters)

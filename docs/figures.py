@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, WEIGHTS_DIR
-from captcha_lib.metrics import clustered_interval, wilson_interval
+from captcha_lib.metrics import wilson_interval
+from studies.confidence import clustered_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "output" / "reference"

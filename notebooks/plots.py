@@ -1,4 +1,6 @@
-"""The pictures of the notebooks: tables and tensors -> matplotlib figures."""
+"""The pictures of the notebooks: tables and tensors -> matplotlib figures; and the tables of errors that they show."""
+
+from itertools import zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,7 +8,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from captcha_lib.metrics import wilson_interval
+from captcha_lib.metrics import align_characters, wilson_interval
 from captcha_lib.plots import RIGHT, WIDTH, WRONG, finished
 
 NOTHING = "∅"  # "no character" on an axis
@@ -107,6 +109,29 @@ def plot_scores_over_image(image: torch.Tensor, probs: torch.Tensor, class_names
     bottom.set(xlabel=f"column, px; {len(probs)} time steps of {width / len(probs):.0f} px", ylabel="class")
     figure.colorbar(heat, ax=bottom, label="probability", pad=0.01)
     return finished(figure)
+
+
+def by_position(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How many characters are right at each place of the label, counted from 1; a text cut short is wrong there."""
+    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
+    rows = []
+    for place in range(max(map(len, labels))):
+        reach = [(label, text) for label, text in zip(labels, texts, strict=True) if place < len(label)]
+        here = [text[place : place + 1] == label[place] for label, text in reach]
+        rows.append({"position": place + 1, "n": len(here), "right": sum(here), "rate": sum(here) / len(here)})
+    return pd.DataFrame(rows)
+
+
+def character_pairs(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Every character beside what it was read as, by the least-errors alignment; "" is a deletion or an insertion."""
+    labels, texts = predictions["label"].tolist(), predictions["text"].tolist()
+    pairs: list[tuple[str, str]] = []
+    for label, text, chunks in zip(labels, texts, align_characters(labels, texts).alignments, strict=True):
+        for chunk in chunks:
+            said = label[chunk.ref_start_idx : chunk.ref_end_idx]
+            read = text[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            pairs += zip_longest(said, read, fillvalue="")
+    return pd.DataFrame(pairs, columns=["label", "text"])
 
 
 def _interval_errors(table: pd.DataFrame) -> np.ndarray:

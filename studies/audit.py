@@ -14,11 +14,12 @@ import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import alternatives
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.lattice import log_probabilities, text_log_probability
 from captcha_lib.training import fit
+from studies.captchas import generated_captchas
 from studies.crossval import OutOfFold, load_crossval
 from studies.evidence import REFERENCE_DIR
 from studies.out_of_fold import label_length

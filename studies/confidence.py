@@ -1,7 +1,26 @@
-"""How far confidences can be believed: calibration error, risk against coverage."""
+"""How sure results are: intervals over images and seeds; calibration error, risk against coverage of confidences."""
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+
+from captcha_lib.metrics import wilson_interval
+
+
+def clustered_interval(right: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of the share of right readings where each image was read by several seeds.
+
+    Readings of one image are not independent. The interval is Wilson's for the effective number of readings, which
+    follows from the variance between the images (Korn and Graubard, Survey Methodology 24, 1998, section 2).
+
+    Shape:
+        (S, N) booleans, seeds by images -> low, high.
+    """
+    of_image = np.asarray(right, dtype=float).mean(0)  # (N,), the images are the sampling units
+    n, share = len(of_image), float(of_image.mean())
+    variance = float(of_image.var()) / n
+    effective = min(share * (1 - share) / variance, np.size(right)) if variance else n
+    return wilson_interval(share * effective, effective)
 
 
 def calibration_error(table: pd.DataFrame) -> float:

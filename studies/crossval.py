@@ -18,12 +18,13 @@ from sklearn.model_selection import KFold
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, concatenate, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.files import new_folder, sole_writer
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe, recipe_for
 from captcha_lib.training import fit, weights_digest
+from studies.captchas import concatenate, generated_captchas
 from studies.digest import made_by
 from studies.jobs import is_done, one_thread, read_json, report_outdated, run_in_processes
 

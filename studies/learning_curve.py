@@ -13,13 +13,14 @@ import pandas as pd
 import torch
 
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import Captchas, concatenate, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.generator.style import Style
 from captcha_lib.metrics import count_exact
 from captcha_lib.model import CRNN
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import config_for
 from captcha_lib.training import fit, weights_digest
+from studies.captchas import concatenate, generated_captchas
 from studies.jobs import Job, run_jobs
 
 SIZES = (0, 10, 25, 50, 100, 200, 400)

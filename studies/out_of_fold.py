@@ -34,7 +34,7 @@ def out_of_fold_predictions(result: OutOfFold) -> pd.DataFrame:
 def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series | None = None) -> dict:
     """The figures of a cross-validation; shares are fractions of 1.
 
-    `exact_low` and `exact_high` are the 95 % interval over images and seeds, see `metrics.clustered_interval`.
+    `exact_low` and `exact_high` are the 95 % interval over images and seeds, see `confidence.clustered_interval`.
 
     Args:
         result: what `crossvalidate` returned.
@@ -44,7 +44,7 @@ def summarise(result: OutOfFold, predictions: pd.DataFrame, audited: pd.Series |
     n, seeds, length = len(result.captchas), len(result.seeds), label_length(result.captchas)
     right = (predictions["text"] == predictions["label"]).to_numpy().reshape(seeds, n)
     exact = right.sum(1)  # (S,)
-    low, high = metrics.clustered_interval(right)
+    low, high = confidence.clustered_interval(right)
     figures = {
         "n": n,
         "seeds": seeds,

@@ -15,11 +15,11 @@ import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.draw import draw, draw_texts
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, KAPTCHA, Style
 from captcha_lib.metrics import count_exact
 from captcha_lib.training import fit
+from studies.captchas import generated_captchas
 from studies.fonts import free_fonts
 from studies.jobs import Job, run_jobs
 from studies.learning_curve import PER_EPOCH

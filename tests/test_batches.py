@@ -8,10 +8,10 @@ from torch.utils.data import DataLoader
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.batches import Batch, Rank, Stream, StreamBatches, StreamBlocks, draw_block, open_batches
-from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA, Style
 from captcha_lib.training import Session, fit
+from studies.captchas import generated_captchas
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=4, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)

@@ -18,11 +18,11 @@ from PIL import Image
 from captcha_lib.commands import main as cli
 from captcha_lib.commands import training
 from captcha_lib.config import CHECKOUT, Config
-from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.data.images import decode_image
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe
+from studies.captchas import generated_captchas
 
 COMMANDS = ["generate", "split", "train", "evaluate", "predict", "export"]
 RESULTS = {

@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading
 from captcha_lib.metrics import (
-    by_position,
     calibration,
-    character_pairs,
-    clustered_interval,
     describe,
     fit_temperature,
     predictions_table,
     score,
     wilson_interval,
 )
+from plots import by_position, character_pairs
+from studies.confidence import clustered_interval
 
 words = st.text("ab2", min_size=1, max_size=6)
 

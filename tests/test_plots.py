@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
-from captcha_lib.metrics import by_position, calibration, character_pairs
+from captcha_lib.metrics import calibration
 from captcha_lib.plots import plot_alignment, plot_history
+from plots import by_position, character_pairs
 from studies import plots as studies_plots
 from studies.confidence import risk_coverage
 

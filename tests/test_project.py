@@ -8,13 +8,14 @@ import pytest
 
 from captcha_lib.config import SPLITS_DIR, WEIGHTS_DIR
 from captcha_lib.generator.draw import generate_captchas
-from captcha_lib.metrics import clustered_interval, count_exact, score
+from captcha_lib.metrics import count_exact, score
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.runs.results import read_table
 from studies import learning_curve, protect, zero
 from studies.audit import SUSPECTS, apply_rule
 from studies.benchmarks import train as bench_train
 from studies.benchmarks.readers import READERS
+from studies.confidence import clustered_interval
 from studies.evidence import REFERENCE_DIR, read_entries
 from studies.out_of_fold import calibration_figures, relabelled
 

@@ -9,7 +9,7 @@ import torch
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import SPLITS_DIR, Config, InputError
 from captcha_lib.data.batches import Stream
-from captcha_lib.data.captchas import Captchas, in_memory
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.split import read_split
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.reading.torch_reader import TorchReader
@@ -24,6 +24,7 @@ from captcha_lib.recipe import (
     recipe_for,
     show,
 )
+from studies.captchas import in_memory
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():

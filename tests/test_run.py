@@ -10,7 +10,7 @@ import torch
 import captcha_lib
 from captcha_lib.commands import main as cli
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.load import write_captchas
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import score
@@ -18,6 +18,7 @@ from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe
 from captcha_lib.run import run
 from captcha_lib.runs.results import Result, best_row, read_table
+from studies.captchas import generated_captchas
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 FILES = {

@@ -18,13 +18,14 @@ import pandas as pd
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import RUN_DIR
-from captcha_lib.data.captchas import Captchas, concatenate
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.load import load_data
 from captcha_lib.files import write_csv
 from captcha_lib.metrics import count_exact
 from captcha_lib.recipe import recipe_for
 from captcha_lib.run import run
 from captcha_lib.runs.results import machine, write_json
+from studies.captchas import concatenate
 from studies.evidence import ROOT
 from studies.samples import write_samples
 

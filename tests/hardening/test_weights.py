@@ -22,12 +22,12 @@ from PIL import Image
 
 from captcha_lib.commands import main as cli
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.reading import read as reading
 from captcha_lib.reading.onnx_reader import OnnxReader
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import Session, fit
 from examples import demo
+from studies.captchas import generated_captchas
 
 FLIPS = 300
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 1, 50, 200), dtype=np.uint8)

@@ -12,12 +12,12 @@ import pytest
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import generated_captchas
 from captcha_lib.data.split import split_captchas
 from captcha_lib.recipe import Recipe
 from studies.benchmarks import own, read, readers, speed, stream
 from studies.benchmarks.same import train as train_same
 from studies.benchmarks.train import describe, fit_once, reached, summarise
+from studies.captchas import generated_captchas
 from studies.evidence import ROOT
 
 TINY = Config(epochs=1, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)

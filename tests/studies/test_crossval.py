@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import Recipe
 from studies import crossval
+from studies.captchas import generated_captchas
 from studies.crossval import OutOfFold, crossvalidate, draw_folds, fold_recipe, load_crossval
 from studies.digest import made_by, modules_of
 

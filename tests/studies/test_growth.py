@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.training import fit
 from studies import growth
+from studies.captchas import generated_captchas
 from studies.growth import describe, extrapolate, learning_curve
 
 TINY = Config(epochs=1, batch_size=8, warmup_epochs=0, channels=(4, 4, 8), hidden=16)

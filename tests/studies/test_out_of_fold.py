@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import Captchas, generated_captchas
-from captcha_lib.metrics import clustered_interval, wilson_interval
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.metrics import wilson_interval
+from studies.captchas import generated_captchas
+from studies.confidence import clustered_interval
 from studies.crossval import OutOfFold, draw_folds
 from studies.out_of_fold import (
     calibration_figures,

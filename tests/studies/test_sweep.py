@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas, generated_captchas
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.split import split_captchas
 from captcha_lib.recipe import recipe_for
 from studies import sweep as module
+from studies.captchas import generated_captchas
 from studies.sweep import suggest, sweep
 
 optuna = pytest.importorskip("optuna")
