@@ -159,7 +159,7 @@ def test_labels_csv(own_folder):
         ("file,colour,size\n1.png,a,b\n2.png,b,c\n", "the column 'label' is missing"),
         ("file,label\n1.png,a\n2.png,\n3.png,c\n", "2.png: the label is empty"),
         ("", "cannot be read as a table"),
-        ("file,label\n1.png,a\n3.png,c\n2.png,b,c\n", "row 4: it has 3 cells"),
+        ("file,label\n1.png,a\n3.png,c\n2.png,b,c\n", "row 4: it cannot be read as 2 cells"),
         ("file,label\n7.png,a\n", "none of its rows is an image here"),
         ("file,label\n1.png,\xff\n", "cannot be read as a table"),
     ],

@@ -16,17 +16,9 @@ if TYPE_CHECKING:
     from captcha_lib.data.report import Finding
 
 _SHOWN = 60  # pictures on the page
-_PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px sans-serif; margin: 2em }}
-figure {{ display: inline-block; width: 240px; margin: 0 1em 1em 0; vertical-align: top }}
-img {{ max-width: 100%; border: 1px solid #ccc }}
-figcaption {{ overflow-wrap: anywhere }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
-"""
+_HEAD = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><style>body {{font: 15px sans-serif; margin: 2em}} '
+_HEAD += "table {{border-collapse: collapse}} td {{border: 0; padding: 4px 12px; overflow-wrap: anywhere}} "
+_HEAD += "img {{max-width: 240px}}</style><title>{0}</title><h1>{0}</h1>\n"
 
 
 def add_commands(commands: Any) -> None:
@@ -34,9 +26,8 @@ def add_commands(commands: Any) -> None:
     command = add_command(commands, "check", check, "say how labelled images are understood, and what is wrong")
     command.add_argument("data", metavar="FOLDER|ZIP", help="labelled images")
     add_labels(command)
-    command.add_argument(
-        "--out", type=Path, default=RUN_DIR / "check.html", help="a page of what is in doubt (%(default)s)"
-    )
+    page = RUN_DIR / "check.html"
+    command.add_argument("--out", type=Path, default=page, help="a page of what is in doubt (%(default)s)")
 
 
 def check(options: argparse.Namespace) -> int:
@@ -44,10 +35,8 @@ def check(options: argparse.Namespace) -> int:
 
     captchas, report = examine(options.data, rule=label_rule(options))
     print(_understood(captchas) if captchas else "no image here can be learnt")
-    for line in report.lines():
-        print(line)
-    found = [*report.troubles, *report.doubts]
-    if found:
+    print(*report.lines(), sep="\n", end="\n" if report.lines() else "")
+    if found := [*report.troubles, *report.doubts]:
         write_text(options.out, _page(options.data, found, locate(options.data)))
         print(f"pictures of these in {options.out}")
     if report.troubles:
@@ -70,16 +59,12 @@ def _understood(captchas: "Captchas") -> str:
 
 def _page(data: str, found: list["Finding"], root: Any) -> str:
     """An HTML page with the pictures of files that something was found about."""
-    figures, kind = [], None
-    for one in found[:_SHOWN]:
-        if one.kind != kind:
-            figures.append(f"<h2>{html.escape(one.kind)}</h2>")
-            kind = one.kind
-        figures.append(
-            f"<figure>{_picture(root, one.file)}<figcaption>{html.escape(printable(one.reason))}</figcaption></figure>"
-        )
-    left = f"<p>and {len(found) - _SHOWN:,} more</p>" if len(found) > _SHOWN else ""
-    return _PAGE.format(title=html.escape(printable(data)), body="\n".join(figures) + left)
+    import pandas as pd
+
+    rows = [(one.kind, _picture(root, one.file), html.escape(printable(one.reason))) for one in found[:_SHOWN]]
+    more = f"<p>and {len(found) - _SHOWN:,} more</p>" if len(found) > _SHOWN else ""
+    table = pd.DataFrame(rows).to_html(header=False, index=False, escape=False)
+    return _HEAD.format(html.escape(printable(data))) + table + more + "</html>\n"
 
 
 def _picture(root: Any, file: str) -> str:

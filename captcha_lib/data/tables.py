@@ -32,11 +32,12 @@ _ROUNDED = re.compile(r"[0-9](\.[0-9]+)?E\+[0-9]+")
 
 
 class Row(NamedTuple):
-    """A row of a table: its line, its cells, and what is wrong with it."""
+    """A row of a table: where it stands, what it calls its file, its label, and what is wrong with it."""
 
-    line: int
-    cells: list[str]
-    fault: str = ""
+    place: str
+    file: str
+    label: str
+    fault: str
 
 
 def is_table(name: str) -> bool:
@@ -56,126 +57,109 @@ def labels_of_tables(root: AnyPath, names: list[str], others: list[AnyPath], rep
         others: the files that are no images.
     """
     found: dict[str, str | None] = {}
-    tables = [other for other in others if is_table(other.name)]
-    for table in sorted(tables, key=lambda table: -relative_name(table, root).count("/")):
-        name = relative_name(table, root)
+    tables = {relative_name(other, root): other for other in others if is_table(other.name)}
+    for name, table in sorted(tables.items(), key=lambda one: -one[0].count("/")):
         at = name.rpartition("/")[0]
         inside = {one.removeprefix(at).lstrip("/"): one for one in names if not at or one.startswith(f"{at}/")}
-        if inside:
-            found = _labels_of(table, name, inside, set(found), report) | found
-    if not tables and isinstance(root, Path):
-        folder = root.absolute()
-        inside = {f"{folder.name}/{one}": one for one in names}
-        for table in sorted(path for path in folder.parent.iterdir() if is_table(path.name) and path.is_file()):
-            quiet = Report("")
-            above = _labels_of(table, f"../{table.name}", inside, set(), quiet)
-            if any(label is not None for label in above.values()):
-                found |= above
-                report.troubles += [one for one in quiet.troubles if one.kind != "rows without an image"]
-                report.doubts += quiet.doubts
+        found = (_labels_of(table, name, inside, set(found), report) if inside else {}) | found
+    if tables or not isinstance(root, Path):
+        return found
+    folder = root.absolute()
+    inside = {f"{folder.name}/{one}": one for one in names}
+    for path in sorted(path for path in folder.parent.iterdir() if is_table(path.name) and path.is_file()):
+        of_all = Report("")
+        above = _labels_of(path, f"../{path.name}", inside, set(), of_all)
+        if any(label is not None for label in above.values()):
+            found |= above
+            report.troubles += [one for one in of_all.troubles if one.kind != "rows without an image"]
+            report.doubts += of_all.doubts
     return found
 
 
 def _labels_of(
-    table: AnyPath, name: str, inside: dict[str, str], covered: set[str], report: Report
+    path: AnyPath, name: str, inside: dict[str, str], covered: set[str], report: Report
 ) -> dict[str, str | None]:
     """The labels that one table gives to the files `inside` its folder (path there -> name) but for those `covered`."""
     keys = _keys(inside)
     found: dict[str, str | None] = {file: None for file in inside.values() if file not in covered}
     try:
-        rows, file_at, label_at = _read(table, name, keys)
+        rows = _unguarded(_read(path, name, keys), name, report)
     except InputError as error:
         report.refuse("tables that do not fit", name, f"{name}: {error}")
         return found
-    labels = _unguarded([row.cells[label_at] if not row.fault else "" for row in rows], name, report)
     faulty = set()
-    for row, label in zip(rows, labels, strict=True):
-        said = row.cells[file_at] if file_at < len(row.cells) else ""
-        file = _found(said, keys)
+    for row in rows:
+        file, kind, reason = _found(row.file, keys), "", ""
         if row.fault:
-            faulty.add(file)
-            report.refuse("faulty rows", file or name, f"{name}, row {row.line}: {row.fault}")
+            kind, reason = "faulty rows", row.fault
         elif file is None:
-            advice = "remove the row or add the image"
-            report.refuse("rows without an image", f"{name}:{row.line}", f"{name}: {said!r} is not beside it; {advice}")
+            kind, reason = "rows without an image", f"{row.file!r} is not beside it; remove the row or add the image"
         elif file in covered:
             continue
-        elif _ROUNDED.fullmatch(label):
-            faulty.add(file)
+        elif _ROUNDED.fullmatch(row.label):
             advice = "is a number that a spreadsheet has rounded; make the column text and enter the label again"
-            report.refuse("rounded numbers", file, f"{name}, row {row.line}: {label!r} {advice}")
-        elif found[file] not in (None, label):
-            advice = "has a duplicate entry with another label; keep one row"
-            report.refuse("disputed labels", file, f"{name}: {said!r} {advice}")
+            kind, reason = "rounded numbers", f"{row.label!r} {advice}"
+        elif found[file] not in (None, row.label):
+            kind, reason = "disputed labels", f"{row.file!r} has a duplicate entry with another label; keep one row"
         else:
-            found[file] = label
+            found[file] = row.label
+            continue
+        faulty.add(file)
+        report.refuse(kind, file or row.place, f"{row.place}: {reason}")
     for file in [file for file, label in found.items() if label is None and file not in faulty]:
         report.refuse("files without a label", file, f"{file}: {name} has no row for it; add one")
     return found
 
 
-def _read(table: AnyPath, name: str, keys: dict[str, str | None]) -> tuple[list[Row], int, int]:
-    """The rows of a table, and its columns of files and labels; raises InputError if no row names a file."""
+def _read(path: AnyPath, name: str, keys: dict[str, str | None]) -> list[Row]:
+    """The rows of a table below its header; raises InputError if none names a file."""
     try:
-        lines = read_bytes(table, name).decode("utf-8-sig").splitlines()
+        lines = read_bytes(path, name).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError("cannot be read as a table, since it is not UTF-8; save it as UTF-8") from None
     suffix = Path(name.lower()).suffix
-    rows = list(_json_rows(lines) if suffix == ".jsonl" else _cell_rows(lines, _SEPARATORS[suffix]))
-    begin, file_at, label_at = _columns([row.cells for row in rows[:2]], keys)
-    wide = len(rows[0].cells)
-    said = f"cells, and the first row {wide}; put a label that holds a separator in double quotes"
-    rows = [
-        row if row.fault or len(row.cells) == wide else row._replace(fault=f"it has {len(row.cells)} {said}")
-        for row in rows[begin:]
-    ]
-    if not any(_found(cell, keys) for row in rows for cell in row.cells[file_at : file_at + 1]):
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if suffix == ".jsonl":
+        numbered = numbered[:1] + numbered  # the first tells the columns, too
+    cells = list(_cells([line for _, line in numbered], _SEPARATORS[suffix]))
+    begin, file_at, label_at = _columns(cells[:2], keys)
+    rows, wide = [], len(cells[0])
+    for (number, _), row in list(zip(numbered, cells, strict=True))[begin:]:
+        file, label = ("".join(row[at : at + 1]) for at in (file_at, label_at))
+        advice = "put a label that holds a separator or quotes in double quotes, and each quote in it twice"
+        fault = "" if len(row) == wide else f"it cannot be read as {wide} cells; {advice}"
+        rows.append(Row(f"{name}, row {number}", file, label.strip(), fault))
+    if not any(_found(row.file, keys) for row in rows):
         raise InputError("none of its rows is an image here; correct it, remove it, or give --labels-from name")
-    return rows, file_at, label_at
+    return rows
 
 
-def _json_rows(lines: list[str]) -> Iterator[Row]:
+def _cells(lines: list[str], separators: str) -> Iterator[list[str]]:
+    """The cells of each line, fewer where it cannot be read; of JSON the keys of the first line come first."""
+    separator = next((one for one in separators if one in lines[0]), separators[:1]) if lines else ""
     header: list[str] = []
-    for number, line in enumerate(lines, 1):
+    for line in lines:
         try:
-            one = json.loads(line) if line.strip() else None
-        except ValueError:
-            one = ()
-        if isinstance(one, dict):
-            if not header:
-                header = list(one)
-                yield Row(number, header)
-            yield Row(number, ["" if one.get(key) is None else str(one[key]) for key in header])
-        elif one is not None:
-            yield Row(number, header, "it is no JSON object; correct it")
-
-
-def _cell_rows(lines: list[str], separators: str) -> Iterator[Row]:
-    first = next((line for line in lines if line.strip()), "")
-    separator = next((one for one in separators if one in first), separators[0])
-    for number, line in enumerate(lines, 1):
-        if separator == " ":
-            cells = line.split(None, 1)
-        elif separator == "\t":  # quotes are characters there
-            cells = line.split("\t")
-        else:
-            try:
-                cells = next(csv.reader([line], delimiter=separator, strict=True), [])
-            except csv.Error:
-                fault = 'its quotes do not match; put the label in double quotes, with "" for each quote in it'
-                yield Row(number, line.split(separator), fault)
-                continue
-        if line.strip():
-            yield Row(number, cells)
+            if not separators:
+                row = json.loads(line)
+                yield ["" if row.get(key) is None else str(row[key]) for key in header] if header else [*row.keys()]
+                header = header or list(row)
+            elif separator in " \t":  # quotes are characters there
+                yield line.split(None, 1) if separator == " " else line.split("\t")
+            else:
+                yield next(csv.reader([line], delimiter=separator, strict=True))
+        except (ValueError, AttributeError, TypeError, csv.Error):
+            yield line.split(separator)[:1] if separator else []
 
 
 def _columns(first: list[list[str]], keys: dict[str, str | None]) -> tuple[int, int, int]:
     """Where the rows begin, and the columns of files and labels: by the header, or else by what the first rows hold."""
     if not first or not first[0]:
         raise InputError("cannot be read as a table, since it is empty; fill it or remove it")
-    header = [re.sub(r"[^a-z]", "", cell.lower()) for cell in first[0]]
-    file_at = next((header.index(one) for one in _FILES if one in header), None)
-    label_at = next((header.index(one) for one in _LABELS if one in header), None)
+    header = [re.sub(r"[^a-z]", "", str(cell).lower()) for cell in first[0]]
+    file_at, label_at = (
+        next((header.index(one) for one in usual if one in header), None) for usual in (_FILES, _LABELS)
+    )
     begin = 1
     if file_at is None:
         places = [(i, at) for i, row in enumerate(first) for at, cell in enumerate(row) if _found(cell, keys)]
@@ -192,10 +176,10 @@ def _columns(first: list[list[str]], keys: dict[str, str | None]) -> tuple[int, 
 def _keys(inside: dict[str, str]) -> dict[str, str | None]:
     """What a table may call each file: its path, its name, and both without suffix; None for what two are called."""
     keys: dict[str, str | None] = {}
-    for pattern in (r"", r"\.[^./]*$", r".*/", r".*/|\.[^./]*$"):  # what is left out, the surest first
+    for left_out in (r"$", r"\.[^./]*$", r".*/", r".*/|\.[^./]*$"):  # the surest first
         new: dict[str, str | None] = {}
         for path, file in inside.items():
-            key = _folded(re.sub(pattern, "", path) if pattern else path)
+            key = _folded(re.sub(left_out, "", path))
             new[key] = file if key not in new else None
         keys = new | keys
     return keys
@@ -213,13 +197,12 @@ def _found(path: str, keys: dict[str, str | None]) -> str | None:
     return keys.get(rest) if rest else None
 
 
-def _unguarded(labels: list[str], name: str, report: Report) -> list[str]:
-    """Labels without spaces around them and without what spreadsheets add, which is reported."""
-    stripped = [label.strip() for label in labels]
-    plain = [guarded[1] or guarded[2] if (guarded := _GUARD.fullmatch(label)) else label for label in stripped]
-    if plain and all(re.fullmatch(r"[0-9]+\.0", label) for label in plain):
+def _unguarded(rows: list[Row], name: str, report: Report) -> list[Row]:
+    """The rows with labels without what spreadsheets add, which is reported."""
+    plain = [guarded[1] or guarded[2] if (guarded := _GUARD.fullmatch(row.label)) else row.label for row in rows]
+    if all(re.fullmatch(r"[0-9]+\.0", label) for label in plain):
         plain = [label[:-2] for label in plain]
-    for before, after in zip(stripped, plain, strict=True):
-        if before != after:
-            report.doubt("labels as a spreadsheet writes them", before, f"{name}: {before!r} is read as {after!r}")
-    return plain
+    for row, label in zip(rows, plain, strict=True):
+        if label != row.label:
+            report.doubt("labels as a spreadsheet writes them", row.file, f"{name}: {row.label!r} is read as {label!r}")
+    return [row._replace(label=label) for row, label in zip(rows, plain, strict=True)]
