@@ -23,17 +23,8 @@ SUFFIXES_IN_WORDS = ".png, .jpg, .gif, .webp, .bmp or .tif"
 MAX_BYTES = 32 * 2**20  # of a file
 # How the formats begin that are read; the content decides, not the name.
 _STARTS = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"BM",
-    b"II*\0",
-    b"MM\0*",
-    b"P2\n",
-    b"P3\n",
-    b"P5\n",
-    b"P6\n",
-)
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P2\n", b"P3\n", b"P5\n", b"P6\n",
+)  # fmt: skip
 # What lies beside images and is none; these are not opened to look.
 _OTHERS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".md", ".html", ".xml", ".py", ".ipynb", ".zip", ".db", ".ini")
 # The encodings of names in zips that do not say theirs, and what such names are made of. Those of one word with Latin

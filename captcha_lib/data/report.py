@@ -20,13 +20,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """What was found in the files of a data set.
-
-    Attributes:
-        source: the data set, for people.
-        troubles: files that cannot be learnt as they are.
-        doubts: files that were understood, though not in the plainest way.
-    """
+    """What was found in the files of `source`: troubles, with which they cannot be learnt; and doubts."""
 
     source: str
     troubles: list[Finding] = field(default_factory=list)
@@ -45,15 +39,15 @@ class Report:
 
     def notes(self) -> list[str]:
         """A sentence for each kind of doubt."""
-        return [f"{len(found):,} {kind} ({_shortened(found)})." for kind, found in _by_kind(self.doubts).items()]
+        named = {kind: [one.file for one in found] for kind, found in _by_kind(self.doubts).items()}
+        return [f"{len(files):,} {kind} ({', '.join(_first(files, 3))})." for kind, files in named.items()]
 
     def lines(self) -> list[str]:
         """All that was found, some lines a kind."""
         lines = []
         for kind, found in _by_kind([*self.troubles, *self.doubts]).items():
-            reasons = list(dict.fromkeys(printable(one.reason) for one in found))
-            more = [f"and {len(reasons) - _NAMED:,} more"] if len(reasons) > _NAMED else []
-            lines += [f"  {len(found):,} {kind}:", *(f"    {line}" for line in reasons[:_NAMED] + more)]
+            reasons = list(dict.fromkeys(one.reason for one in found))
+            lines += [f"  {len(found):,} {kind}:", *(f"    {line}" for line in _first(reasons, _NAMED))]
         return lines
 
     def error(self) -> InputError:
@@ -65,12 +59,9 @@ class Report:
 
 
 def _by_kind(findings: list[Finding]) -> dict[str, list[Finding]]:
-    kinds: dict[str, list[Finding]] = {}
-    for one in findings:
-        kinds.setdefault(one.kind, []).append(one)
-    return kinds
+    return {kind: [one for one in findings if one.kind == kind] for kind in dict.fromkeys(one.kind for one in findings)}
 
 
-def _shortened(found: list[Finding]) -> str:
-    files = [printable(one.file) for one in found[:3]]
-    return ", ".join(files) + (f" and {len(found) - 3:,} more" if len(found) > 3 else "")
+def _first(texts: list[str], count: int) -> list[str]:
+    more = [f"and {len(texts) - count:,} more"] if len(texts) > count else []
+    return [printable(text) for text in texts[:count]] + more

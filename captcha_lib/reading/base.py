@@ -27,14 +27,7 @@ from captcha_lib.decode import (
 MAX_CHARACTERS, MAX_HEIGHT, MAX_WIDTH = 2**13, 2**11, 2**14
 MAX_BYTES = 2**26  # of a weights file
 PRETRAINED = {"kaggle": "kaggle.onnx"}
-FACTS = (
-    "alphabet",
-    "image_size",
-    "length",
-    "temperature",
-    "conversion",
-    "sizes",
-)
+FACTS = ("alphabet", "image_size", "length", "temperature", "conversion", "sizes")
 
 
 @dataclass(frozen=True)

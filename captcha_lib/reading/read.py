@@ -20,24 +20,16 @@ _loading = Lock()
 
 @overload
 def read(
-    pictures: Pictures,
-    weights: str | Path = ...,
-    length: Length | None = ...,
-    allowed: str | None = ...,
-    others: int = ...,
-    characters: bool = ...,
-) -> list[Reading]: ...
+    pictures: Pictures, weights: str | Path = ..., length: Length | None = ..., allowed: str | None = ...,
+    others: int = ..., characters: bool = ...,
+) -> list[Reading]: ...  # fmt: skip
 
 
 @overload
 def read(
-    pictures: Picture,
-    weights: str | Path = ...,
-    length: Length | None = ...,
-    allowed: str | None = ...,
-    others: int = ...,
-    characters: bool = ...,
-) -> Reading: ...
+    pictures: Picture, weights: str | Path = ..., length: Length | None = ..., allowed: str | None = ...,
+    others: int = ..., characters: bool = ...,
+) -> Reading: ...  # fmt: skip
 
 
 def read(
