@@ -171,7 +171,9 @@ def test_predict_in_each_form(predicted, tmp_path):
     lines = [line.split() for line in predict().splitlines()]
     assert lines == [[file, text, f"{confidence:.4f}"] for file, text, confidence in expected]
     rows = [dict(zip(("file", "text", "confidence"), row, strict=True)) for row in expected]
-    assert json.loads(predict("--json")) == rows
+    told = json.loads(predict("--json"))
+    assert [{name: one[name] for name in one if name != "characters"} for one in told] == rows
+    assert all(len(one["characters"]) == len(one["text"]) and min(one["characters"]) >= 0 for one in told)
     table = pd.read_csv(io.StringIO(predict("--csv")), dtype={"text": str})
     assert table.columns.tolist() == ["file", "text", "confidence"]
     assert table.to_numpy().tolist() == [list(row) for row in expected]
@@ -198,7 +200,7 @@ def test_predict_a_folder_and_a_file_of_another_size(weights, folder, tmp_path, 
 
 def test_predict_withholds_what_is_less_sure_than_asked_for(weights, folder, capsys):
     def predict(*options) -> str:
-        assert run("predict", folder, "--weights", weights, *options) == 0
+        assert run("predict", folder, "--weights", weights, "--length", 5, *options) == 0
         return capsys.readouterr()
 
     confidences = [row["confidence"] for row in json.loads(predict("--json").out)]
@@ -260,7 +262,7 @@ REFUSED = {
     "predict FOLDER --weights nowhere.pth": "no such file",
     "export --weights nowhere.pth": "no such file",
     "evaluate --data OTHER --weights WEIGHTS": "KQZ90.png: text 'KQZ90': '0' is not in the alphabet '2345678",
-    "predict FOLDER --weights WEIGHTS --length -1": "length -1",
+    "predict FOLDER --weights WEIGHTS --length 0-3": "length (0, 3): give 1 to 25",
     "predict FOLDER --weights WEIGHTS --length 51": "length 51",
     "predict FOLDER --weights WEIGHTS --alphabet 2Z": "'Z' is not in the alphabet",
     "predict FOLDER --weights WEIGHTS --device abacus": "device 'abacus'",
@@ -273,7 +275,7 @@ def test_invalid_input_is_refused_and_nothing_is_written(words, refuse, folder, 
     for name, file in ("CUT", "ab.png"), ("OTHER", "KQZ90.png"), ("EMPTY", "read.me"):
         (place / name).mkdir()
         raw = min(folder.iterdir()).read_bytes()
-        (place / name / file).write_bytes(raw[:900] if name == "CUT" else raw)
+        (place / name / file).write_bytes({"CUT": raw[:900], "OTHER": raw, "EMPTY": b"Captchas"}[name])
     places = {name: place / name for name in ("CUT", "OTHER", "EMPTY")} | {"FOLDER": folder, "WEIGHTS": weights}
     assert REFUSED[words] in refuse(*(places.get(word, word) for word in words.split()), "--out", tmp_path / "out")
     assert names(tmp_path) == set()

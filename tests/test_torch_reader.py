@@ -13,7 +13,7 @@ from captcha_lib.decode import Reading, decode_greedy, decode_length
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.model import CRNN
-from captcha_lib.reading.torch_reader import OLDER_FORMAT, TorchReader, round_weights
+from captcha_lib.reading.torch_reader import OLDER_FORMATS, TorchReader, round_weights
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 
@@ -83,7 +83,8 @@ def test_round_trip_without_a_length(images, tmp_path):
 
 def test_reading_takes_the_trained_length_unless_told_otherwise(reader, images):
     logits = reader.logits(images)
-    assert same_readings(reader.read(images), decode_length(logits, ALPHABET, 5))
+    assert same_readings(reader.read(images), decode_length(logits, ALPHABET, 5, among_all=True))
+    assert same_readings(reader.read(images, length=5), decode_length(logits, ALPHABET, 5))
     assert same_readings(reader.read(images, length=4), decode_length(logits, ALPHABET, 4))
     assert same_readings(reader.read(images, length=0), decode_greedy(logits, ALPHABET))
 
@@ -137,8 +138,10 @@ def test_both_temperatures_are_stored(reader, tmp_path):
     assert (loaded.temperature, loaded.temperature_any) == (0.5, 1.5)
 
 
-def test_the_older_format_is_still_read(saved, tmp_path):
-    old = torch.load(saved, weights_only=True) | {"format": OLDER_FORMAT, "temperature": 0.5}
-    torch.save(old, tmp_path / "weight.pth")
+@pytest.mark.parametrize(("older", "temperature"), zip(OLDER_FORMATS, ([0.5, 0.25], 0.5), strict=True))
+def test_older_formats_are_still_read(saved, tmp_path, older, temperature):
+    old = torch.load(saved, weights_only=True) | {"format": older, "temperature": temperature}
+    torch.save({name: old[name] for name in old if name not in ("conversion", "sizes")}, tmp_path / "weight.pth")
     loaded = TorchReader.load(tmp_path / "weight.pth")
-    assert (loaded.temperature, loaded.temperature_any) == (0.5, 0.5)
+    assert (loaded.temperature, loaded.temperature_any) == (0.5, 0.25 if isinstance(temperature, list) else 0.5)
+    assert (loaded.conversion, loaded.sizes) == ("grey", ())

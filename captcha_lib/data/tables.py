@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -123,7 +124,8 @@ def _read(path: AnyPath, name: str, keys: dict[str, str | None]) -> list[Row]:
         numbered = numbered[:1] + numbered  # the first tells the columns, too
     cells = list(_cells([line for _, line in numbered], _SEPARATORS[suffix]))
     begin, file_at, label_at = _columns(cells[:2], keys)
-    rows, wide = [], len(cells[0])
+    wide = len(cells[0]) if begin else Counter(map(len, cells)).most_common(1)[0][0]
+    rows = []
     for (number, _), row in list(zip(numbered, cells, strict=True))[begin:]:
         file, label = ("".join(row[at : at + 1]) for at in (file_at, label_at))
         advice = "put a label that holds a separator or quotes in double quotes, and each quote in it twice"
@@ -165,7 +167,7 @@ def _columns(first: list[list[str]], keys: dict[str, str | None]) -> tuple[int, 
         places = [(i, at) for i, row in enumerate(first) for at, cell in enumerate(row) if _found(cell, keys)]
         begin, file_at = places[0] if places else (1, None)
         label_at = label_at if begin else None
-    if label_at is None and file_at is not None and len(header) == 2:
+    if label_at is None and file_at is not None and max(map(len, first)) == 2:
         label_at = 1 - file_at
     if file_at is None or label_at is None:
         missing = "file" if file_at is None else "label"

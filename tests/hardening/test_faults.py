@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 from captcha_lib.config import CHECKOUT, WEIGHTS_DIR, InputError
 from captcha_lib.data.labels import LabelRule
@@ -207,9 +208,9 @@ def test_an_image_that_vanishes_while_it_is_read(own_folder, monkeypatch):
 
 
 def swap_two(folder: Path) -> str:
-    """Puts one image under another's name; returns that name."""
+    """Puts another image, upside down, under an image's name; returns that name."""
     one, two = sorted(folder.iterdir())[:2]
-    one.write_bytes(two.read_bytes() + b" ")
+    ImageOps.flip(Image.open(two)).save(one)
     return one.name
 
 
