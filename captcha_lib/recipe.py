@@ -151,7 +151,7 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
         ("train / val / test", subsets, "--split, --seed"),
         ("size in the files", f"{stored[0]} x {stored[1]} px{more}", "the files"),
         ("read at", f"{width} x {height} px", "the size and the longest label; --size"),
-        ("colours", f"{recipe.conversion}", "the training images, see data.colour; --conversion"),
+        ("colours", recipe.conversion, "the training images; --conversion"),
         ("time steps", f"{time_steps(width)}, and {needed} are needed", "the width; the longest label and its doubles"),
         ("alphabet", f"{len(characters)}: {characters}", "the labels; --alphabet, --ignore-case"),
         ("rare characters", rare, f"in fewer than {RARE} images; add some"),
@@ -159,6 +159,7 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
         ("epochs", f"{config.epochs} of {shown:,} images", f"{len(train)} training images; --epochs"),
         ("warps", f"strength {config.augment_strength}", "the number of training images; --warps"),
         ("initial weights", recipe.start_from, "--start"),
+        *(("understood", note, "the files") for note in captchas.notes if not note.startswith("split: ")),
     ]
     return pd.DataFrame(rows, columns=["what", "value", "follows_from"])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from captcha_lib.config import SPLITS_DIR, WEIGHTS_DIR
+from captcha_lib.data.colour import CONVERSIONS
 from captcha_lib.metrics import wilson_interval
 from studies.confidence import clustered_interval
 
@@ -471,6 +472,7 @@ def values() -> dict[str, str]:
         "planted_found": str((planted <= 30).sum()),
         "planted_last": str(planted.max()),
         "pure_minutes": f"{figures('zero_labels')['pure']['train_seconds_median'] / 60:.0f}",
+        "conversions": str(len(CONVERSIONS)),
         "scratch_100": f"{100 * curve['scratch', 100]:.0f}",
         "scratch_200": f"{100 * curve['scratch', 200]:.0f}",
         "protect_above_90": str((read["1000"] > 0.9).sum()),

@@ -17,11 +17,10 @@ from PIL import Image
 from captcha_lib.config import InputError, missing_extra
 from captcha_lib.data.folders import find_images
 from captcha_lib.data.pixels import pixels
-from captcha_lib.data.sizes import fit_images
-from captcha_lib.decode import align
+from captcha_lib.decode import Reading, align
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.plots import plot_alignment
-from captcha_lib.reading.read import cached_reader, read
+from captcha_lib.reading.read import cached_reader, read, views
 
 EXAMPLES, OTHERS = 6, 3
 LAUNCH = {"server_name": "127.0.0.1", "show_error": True}  # on this machine alone; says what is wrong with a file
@@ -42,7 +41,7 @@ def read_page(picture: str | None, weights: str | Path) -> tuple[str, str, list[
         return "", "", [], None
     reading = read(picture, weights, others=OTHERS)
     others = [(other.text, f"{other.confidence:.4f}") for other in reading.alternatives]
-    return reading.text, f"{reading.confidence:.2%}", others, _draw_alignment(picture, reading.text, weights)
+    return reading.text, f"{reading.confidence:.2%}", others, _draw_alignment(picture, reading, weights)
 
 
 def build_page(weights: str | Path, examples: list[str]):
@@ -106,14 +105,16 @@ def _draw_examples(folder: Path) -> list[Path]:
     return paths
 
 
-def _draw_alignment(picture: str, text: str, weights: str | Path) -> Figure | None:
+def _draw_alignment(picture: str, reading: Reading, weights: str | Path) -> Figure | None:
     """The picture, with where on it each character was seen; None for a reading without characters."""
-    if not text:
+    if not reading.text:
         return None
     reader = cached_reader(weights)
-    images = torch.from_numpy(fit_images([pixels(picture)], reader.image_size))  # (1, 1, H, W)
-    logits = np.asarray(reader.logits(images))[0]  # (T, K)
-    return plot_alignment(images[0], align(logits, text, reader.alphabet), steps=len(logits))
+    shown = views(pixels(picture, conversion=reader.conversion), reader)
+    image = next(view.image for view in shown if view.note == reading.note)  # (H, W)
+    logits = np.asarray(reader.logits(image[None, None]))[0]  # (T, K)
+    spans = align(logits, reading.text, reader.alphabet)
+    return plot_alignment(torch.from_numpy(image)[None], spans, steps=len(logits))
 
 
 def main() -> int:

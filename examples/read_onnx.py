@@ -37,6 +37,7 @@ if __name__ == "__main__":
     facts = session.get_modelmeta().custom_metadata_map
     size = int(facts["width"]), int(facts["height"])
     for file in files:
-        grey = np.asarray(Image.fromarray(pixels(file)).resize(size, Image.Resampling.BILINEAR))
+        seen = pixels(file, conversion=facts.get("conversion", "grey"))
+        grey = np.asarray(Image.fromarray(seen).resize(size, Image.Resampling.BILINEAR))
         (scores,) = session.run(["logits"], {"images": grey[None, None]})  # (1, T, K)
         print(file, spell(scores[0], facts["alphabet"], int(facts["length"])))

@@ -91,7 +91,7 @@ def test_an_unknown_conversion_is_refused():
 
 
 def test_weights_carry_their_conversion(tmp_path):
-    """Trained through one conversion, a reader sees by it: files, Pillow images and arrays, by torch and ONNX Runtime."""
+    """Trained through one conversion, a reader sees by it, by torch and ONNX Runtime."""
     (tmp_path / "images").mkdir()
     captchas = written(tmp_path / "images", inked(RED, GREEN))
     result = train(captchas, tmp_path / "out", conversion="inverted red channel", report=lambda line: None, epochs=1)
