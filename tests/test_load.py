@@ -89,7 +89,7 @@ def test_kaggle(folder, tmp_path, monkeypatch):
     assert captchas.source == "kaggle"
     assert captchas.manifest.equals(load_data(str(folder)).manifest)
     assert len(captchas.images) == len(captchas.paths) == 24
-    assert [note.partition(" (")[0] for note in captchas.notes] == ["24 copies of the same picture left out"]
+    assert [note.partition(" (")[0] for note in captchas.notes] == ["copies of the same picture left out: 24"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), KeyError(), OSError("")])

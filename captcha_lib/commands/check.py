@@ -51,7 +51,7 @@ def _understood(captchas: "Captchas") -> str:
     subsets = ", ".join(f"{name} {count:,}" for name, count in counted.items() if name) or "none; it would be drawn"
     characters = captchas.alphabet.characters
     return (
-        f"{captchas.summary()}\n"
+        f"{captchas.replace(notes=[]).summary()}\n"
         f"labels: {examples}, ...; {lengths[0]} to {lengths[-1]} of {len(characters)} characters: {characters}\n"
         f"split in folders: {subsets}"
     )

@@ -11,7 +11,7 @@ _NAMED = 10  # files that are named of each kind
 
 
 class Finding(NamedTuple):
-    """Something found about a file. `kind` follows a number: "bad files"."""
+    """Something found about a file, of a kind such as "bad files"."""
 
     kind: str
     file: str
@@ -40,14 +40,14 @@ class Report:
     def notes(self) -> list[str]:
         """A sentence for each kind of doubt."""
         named = {kind: [one.file for one in found] for kind, found in _by_kind(self.doubts).items()}
-        return [f"{len(files):,} {kind} ({', '.join(_first(files, 3))})." for kind, files in named.items()]
+        return [f"{kind}: {len(files):,} ({', '.join(_first(files, 3))})." for kind, files in named.items()]
 
     def lines(self) -> list[str]:
         """All that was found, some lines a kind."""
         lines = []
         for kind, found in _by_kind([*self.troubles, *self.doubts]).items():
             reasons = list(dict.fromkeys(one.reason for one in found))
-            lines += [f"  {len(found):,} {kind}:", *(f"    {line}" for line in _first(reasons, _NAMED))]
+            lines += [f"  {kind}: {len(found):,}", *(f"    {line}" for line in _first(reasons, _NAMED))]
         return lines
 
     def error(self) -> InputError:
