@@ -44,6 +44,8 @@ class LabelRule:
     def __post_init__(self) -> None:
         if short := [group for group in self.same if len(group) < 2]:
             raise InputError(f"--same {short[0]!r}: give two characters or more, such as --same 0O")
+        if twice := [c for c, times in Counter("".join(self.same)).items() if times > 1]:
+            raise InputError(f"--same: {twice[0]!r} is in two groups; make them one")
         if self.source in ("", NAME, FOLDER):
             return
         advice = "give 'name', 'folder' or a pattern such as '(.+)_[0-9]+'"
