@@ -37,9 +37,8 @@ _HALF = np.log(0.5)
 class Reading:
     """A text, and its probability in 0..1, given what was known of it: its length, its characters.
 
-    Where they were asked for, `alternatives` are less likely texts, and `characters` the probability of each character
-    at its place, given the number of characters; these are not calibrated. The `note` says what was done to the
-    picture.
+    Where they were asked for: less likely texts, and the probability of each character at its place, both not
+    calibrated. The `note` says what was done to the picture.
     """
 
     text: str
@@ -78,13 +77,10 @@ def decode_greedy(logits: ArrayLike, alphabet: Alphabet) -> list[Reading]:
 
 
 def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[Reading]:
-    """Prefix beam search (Hannun et al., arXiv:1408.2873, algorithm 1, without a language model).
+    """Prefix beam search (Hannun et al., arXiv:1408.2873, algorithm 1, no language model): (B, T, K) -> B readings.
 
-    It searches only where the text of the best path has a probability of at most one half: nothing beats more. What is
-    found is ranked by its exact probability.
-
-    Shape:
-        (B, T, K) -> B readings; `width` prefixes are kept at each time step.
+    It searches only where the text of the best path has a probability of at most one half: nothing beats more. `width`
+    prefixes are kept at each time step, and what is found is ranked by its exact probability.
     """
     log_probs = log_probabilities(logits)
     ids = best_texts(log_probs)
@@ -97,13 +93,10 @@ def decode_beam(logits: ArrayLike, alphabet: Alphabet, width: int = 16) -> list[
 def decode_length(
     logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 64, among_all: bool = False
 ) -> list[Reading]:
-    """The likeliest text of exactly `length` characters; its confidence is its share of all the texts of that length.
+    """The likeliest text of exactly `length` characters, (B, T, K) -> B readings; see `lattice.likely_texts`.
 
-    With a length such as (4, 6) texts of 4, 5 and 6 characters are compared. With `among_all` the confidence is the
-    text's share of all texts of any length, which is small where the picture shows none of that length.
-
-    Shape:
-        (B, T, K) -> B readings; `width` prefixes of each length are kept, see `lattice.likely_texts`.
+    With a length such as (4, 6) texts of 4, 5 and 6 characters are compared. The confidence is the share of all the
+    texts of these lengths; or `among_all` texts of any length, which is small where the picture shows none of these.
     """
     log_probs = log_probabilities(logits)
     lengths = _lengths(length, log_probs.shape[1])
@@ -120,11 +113,7 @@ def decode_length(
 
 
 def alternatives(logits: ArrayLike, alphabet: Alphabet, length: Length, width: int = 8) -> list[Reading]:
-    """The likeliest texts of `length` characters, 0 for any number, the likeliest first; see `lattice.likely_texts`.
-
-    Shape:
-        (T, K) -> at most `width` readings, each with its share of all the texts of that length.
-    """
+    """The likeliest texts of `length` characters, 0 for any, best first: (T, K) -> at most `width` readings."""
     log_probs = log_probabilities(logits)
     lengths = _lengths(length, len(log_probs)) if length else None
     total = _checked_total(log_probs[None], lengths)[0] if lengths else 0.0
@@ -140,11 +129,7 @@ def alternatives(logits: ArrayLike, alphabet: Alphabet, length: Length, width: i
 
 
 def character_probabilities(logits: ArrayLike, text: str, alphabet: Alphabet) -> tuple[float, ...]:
-    """How likely each character of a text is at its place, among all texts with as many characters.
-
-    Shape:
-        (T, K) and a text of L characters -> L probabilities.
-    """
+    """How likely each of the L characters of a text is at its place, among texts of that length: (T, K) -> (L,)."""
     if not text:
         return ()
     log_probs = log_probabilities(logits)
@@ -157,10 +142,7 @@ def character_probabilities(logits: ArrayLike, text: str, alphabet: Alphabet) ->
 def spell(logits: ArrayLike, alphabet: Alphabet, length: Length = 0) -> list[str]:
     """The text of the likeliest path among those that spell `length` characters, 0 for any: (B, T, K) -> B texts.
 
-    With a length such as (4, 6) it is the likeliest of the texts that this finds for 4, 5 and 6 characters.
-
-    It is quicker than the decoders above, since it looks at paths instead of texts and gives no confidence. Where the
-    best path of all has the right length, which is nearly always, that is the answer.
+    It is quicker than the decoders above, since it looks at paths instead of texts and gives no confidence.
     """
     scores = checked(logits)
     ids = best_texts(scores)
@@ -173,12 +155,9 @@ def spell(logits: ArrayLike, alphabet: Alphabet, length: Length = 0) -> list[str
 
 
 def align(logits: ArrayLike, text: str, alphabet: Alphabet) -> list[Span]:
-    """The time steps that spelt each character, on the likeliest path that spells `text` (Viterbi).
+    """The time steps that spelt each character of `text` on its likeliest path (Viterbi), (T, K) -> L spans.
 
     Raises InputError if T is too short for the text, or what it needs is ruled out.
-
-    Shape:
-        (T, K) and a text of L characters -> L spans.
     """
     log_probs = log_probabilities(logits)  # (T, K)
     ids = alphabet.encode(text)

@@ -18,15 +18,14 @@ class CRNN(nn.Module):
 
     As in Shi et al., the last convolution spans all the rows that are left and so makes columns of the feature map.
 
+    (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 8: 25 for the 200 px of a Kaggle captcha.
+
     Args:
         num_classes: K, the characters and the blank.
         height: H of the pictures in px; below 16 it raises an InputError.
         channels: output channels of the first three convolutions.
         hidden: features of one column, and twice the size of each LSTM direction.
         dropout: share of the LSTM's features dropped in training.
-
-    Shape:
-        (B, 1, H, W) uint8 -> logits (B, T, K) float32, T = W / 8: 25 for the 200 px of a Kaggle captcha.
     """
 
     def __init__(
@@ -79,10 +78,8 @@ def _separable(inputs: int, outputs: int) -> list[nn.Module]:
 def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """The negative log-likelihood of each label, summed over all paths that collapse to it (Graves et al., ICML 2006).
 
-    Taken on the CPU: CUDA's backward pass is not deterministic, and the loss costs about a millisecond.
-
-    Shape:
-        logits (B, T, K), padded class ids (B, max L), lengths (B,) -> (B,) in nats, inf where T is too short.
+    Logits (B, T, K), padded class ids (B, max L), lengths (B,) -> (B,) in nats, inf where T is too short. Taken on the
+    CPU: CUDA's backward pass is not deterministic, and the loss costs about a millisecond.
     """
     log_probs = logits.cpu().log_softmax(-1).transpose(0, 1)  # (T, B, K)
     steps = torch.full((len(logits),), logits.shape[1])
@@ -92,11 +89,9 @@ def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> 
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:
     """Lays each label out evenly over the inked columns, blank elsewhere: a class for every time step.
 
-    Ink is what differs from the picture's median grey by at least half of what its most different pixel does. A column
-    counts as inked if it holds, smoothed, at least half of what the mean column holds: glyphs do, a lone line does not.
-
-    Shape:
-        (B, 1, H, W) uint8, padded ids (B, max L), lengths (B,) -> (B, T) int64.
+    (B, 1, H, W) uint8, padded ids (B, max L), lengths (B,) -> (B, T) int64. Ink is what differs from the picture's
+    median grey by at least half of what its most different pixel does. A column counts as inked if it holds, smoothed,
+    at least half of what the mean column holds: glyphs do, a lone line does not.
     """
     grey = images[:, 0].float()  # (B, H, W)
     paper = grey.flatten(1).median(1).values[:, None, None]

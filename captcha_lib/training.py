@@ -9,7 +9,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -96,10 +96,8 @@ def fit(
     """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
 
     Args:
-        train: labelled images of one size, or a stream of captchas; their alphabet is learnt. No test image is ever
-            seen here.
-        val: labelled images of the same size. Without them the weights of the last epoch are kept, and confidences are
-            not calibrated.
+        train: labelled images of one size, or a stream of captchas; their alphabet is learnt.
+        val: labelled images of the same size. Without them the last epoch's weights are kept, not calibrated.
         config: the hyperparameters.
         start: a reader of the same network, whose weights are trained further; of its classes those of the characters
             that both alphabets hold.
@@ -107,13 +105,12 @@ def fit(
 
     Returns:
         the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
-        per text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far).
-        Without validation images it has no val_ctc, val_exact, val_n and blank. With a stream it has waited, too: the
-        share of the epoch's training time spent waiting for images.
+        per text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far);
+        without what needs validation images where there are none. With a stream also waited: the share of the epoch's
+        training time spent waiting for images.
 
-    Raises:
-        InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
-            network is another one, or a loss that is not finite.
+    Raises InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
+    network is another one, or a loss that is not finite.
     """
     devices = [torch.device(session.device)] if session.device.startswith("cuda") else []
     with torch.random.fork_rng(devices):  # torch's global random state is the caller's
@@ -229,15 +226,19 @@ def _train_epoch(
     order = torch.Generator().manual_seed(seed)
     warps = order if leads() else torch.Generator().manual_seed(rank_seed)
     state.model.train()
-    timed = _Timed(batches.epoch(epoch, order))
-    began, total, seen = time.perf_counter(), 0.0, 0
-    for batch in timed:
+    drawn, began, waited, total, seen = batches.epoch(epoch, order), time.perf_counter(), 0.0, 0.0, 0
+    while True:
+        asked = time.perf_counter()
+        batch = next(drawn, None)
+        waited += time.perf_counter() - asked
+        if batch is None:
+            break
         images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
         total += _step(state, distributed, batch._replace(images=images), config, epoch < config.warmup_epochs)
         seen += len(images)
     row = {"train_ctc": total / seen}
     if isinstance(batches, StreamBatches):
-        row["waited"] = timed.seconds / (time.perf_counter() - began)
+        row["waited"] = waited / (time.perf_counter() - began)
     return row
 
 
@@ -259,22 +260,6 @@ def _step(state: State, distributed: nn.Module, batch: Batch, config: Config, wa
     state.schedule.step()
     state.averaged.update_parameters(state.model)
     return float(ctc.detach().sum())
-
-
-class _Timed:
-    """Goes through batches and adds up the seconds spent waiting for them."""
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches, self.seconds = batches, 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            began = time.perf_counter()
-            batch = next(self.batches, None)
-            self.seconds += time.perf_counter() - began
-            if batch is None:
-                return
-            yield batch
 
 
 @torch.no_grad()

@@ -33,11 +33,10 @@ class Captchas(VisionDataset):
     Subsets, and selections by `rows`, are views: they share the pixels, also among processes of joblib.
 
     Attributes:
-        source: where they come from, for people: "generated", "kaggle" or the name of the folder or zip.
+        source: where they come from: "generated", "kaggle" or the name of the folder or zip.
         manifest: one row an image: file, label, sha256 (of the file's bytes), width, height (px, as stored), subset.
         alphabet: the characters that occur in the labels, or those that were given.
-        paths: where each file lies.
-        notes: what was done to the files on the way, one sentence each.
+        paths, notes: where each file lies; what was done to the files on the way, one sentence each.
         skipped: the files that were left out since they cannot be learnt: file, reason.
         conversion: from colours to the grey of the pixels, see `colour`.
     """
@@ -72,7 +71,7 @@ class Captchas(VisionDataset):
 
     @property
     def images(self) -> torch.Tensor:
-        """All the images, (N, 1, H, W) uint8; a copy where these captchas are a selection of others."""
+        """All the images, (N, 1, H, W) uint8; a copy where these are a selection of others."""
         pixels = self._pixels if self._index is None else self._pixels[self._index]
         return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[:, None]
 

@@ -48,18 +48,24 @@ def decode(raw: bytes, name: str, conversion: str = GREY) -> Decoded:
     the pixels, such as a comment, may be damaged.
     """
     plain = _decode_plain_png(raw, conversion)
-    if plain is not None:
-        return Decoded(_checked(plain, name))
     try:
-        return _decode_any(raw, name, conversion)
+        found = Decoded(plain) if plain is not None else _decode_any(raw, name, conversion)
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         bare = _without_side_chunks(raw)
-        if bare != raw:
-            pixels, notes = decode(bare, name, conversion)
-            return Decoded(pixels, (*notes, "damaged text or profile ignored"))
-        raise _damaged(error, name) from None
+        if bare == raw and isinstance(error, Image.UnidentifiedImageError):
+            raise InputError(f"{name}: not an image; remove it or save it as PNG or JPEG") from None
+        if bare == raw:
+            said = f"{name}: the image is damaged or truncated ({reason(error)})"
+            raise InputError(f"{said}; get it again or remove it") from None
+        found = decode(bare, name, conversion)
+        found = Decoded(found.pixels, (*found.notes, "damaged text or profile ignored"))
+    if min(found.pixels.shape) < MIN_PICTURE:
+        height, width = found.pixels.shape
+        said = f"{name}: a picture of {width} x {height} px is too small to read"
+        raise InputError(f"{said}; give the full picture, {MIN_PICTURE} px or more each way")
+    return found
 
 
 def grey(image: Image.Image, conversion: str = GREY) -> Decoded:
@@ -97,17 +103,18 @@ def eight_bits(values: np.ndarray) -> Decoded:
 
 
 def _decode_any(raw: bytes, name: str, conversion: str) -> Decoded:
-    """By Pillow; raises what it raises."""
+    """By Pillow; raises what it raises. Looks at the header before the pixels are unpacked."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            _check_bounds(image, raw, name)
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(name)
+            if raw.startswith(b"\xff\xd8") and raw.count(b"\xff\xda") > MAX_SCANS:
+                raise InputError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it as PNG")
             image.load()
             frames = getattr(image, "n_frames", 1) if image.format != "TIFF" else 1
-            merged = frames > 1
-            pixels, notes = _merged_frames(image, frames, conversion) if merged else grey(_upright(image), conversion)
+            return _merged_frames(image, frames, conversion) if frames > 1 else grey(_upright(image), conversion)
     except Image.DecompressionBombError:
         raise _too_large(name) from None
-    return Decoded(_checked(pixels, name), notes)
 
 
 def _merged_frames(image: Image.Image, count: int, conversion: str) -> Decoded:
@@ -123,32 +130,9 @@ def _merged_frames(image: Image.Image, count: int, conversion: str) -> Decoded:
     return Decoded(merged, (*frames[0].notes, "the frames of an animation merged"))
 
 
-def _check_bounds(image: Image.Image, raw: bytes, name: str) -> None:
-    """Looks at the header before the pixels are unpacked."""
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name)
-    if raw.startswith(b"\xff\xd8") and raw.count(b"\xff\xda") > MAX_SCANS:
-        raise InputError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it as PNG")
-
-
-def _checked(pixels: np.ndarray, name: str) -> np.ndarray:
-    if min(pixels.shape) < MIN_PICTURE:
-        height, width = pixels.shape
-        said = f"{name}: a picture of {width} x {height} px is too small to read"
-        raise InputError(f"{said}; give the full picture, {MIN_PICTURE} px or more each way")
-    return pixels
-
-
 def _too_large(name: str) -> InputError:
     side = int(MAX_PIXELS**0.5)
     return InputError(f"{name}: the picture is larger than {side:,} x {side:,} px, no captcha; crop it or remove it")
-
-
-def _damaged(error: Exception, name: str) -> InputError:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return InputError(f"{name}: not an image; remove it or save it as PNG or JPEG")
-    said = f"{name}: the image is damaged or truncated ({reason(error)})"
-    return InputError(f"{said}; get it again or remove it")
 
 
 def _upright(image: Image.Image) -> Image.Image:

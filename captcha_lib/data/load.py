@@ -1,8 +1,4 @@
-"""`load_data`: folder, zip, Kaggle or generator -> `Captchas`.
-
-The data is chosen in words and never guessed: "generated", "kaggle", or the path of a folder or zip of labelled images;
-and so is where their labels stand, see `labels`.
-"""
+"""`load_data`: "generated", "kaggle", or the path of a folder or zip of labelled images -> `Captchas`."""
 
 import hashlib
 import zipfile
@@ -44,16 +40,12 @@ def load_data(
     Args:
         choice: "generated", "kaggle", or a folder or zip; None takes CAPTCHA_DATA, and without it "generated".
         alphabet: if given, every label has to be written in it.
-        size: (H, W) in px of the images; None takes what suits their most frequent size and their longest text, see
-            `sizes.reading_size`.
-        rule: where the labels stand; None takes what the environment says, and without it a table of labels beside the
-            images or above them, or else the files' names.
+        size: (H, W) in px of the images; None takes what suits them, see `sizes.reading_size`.
+        rule: where the labels stand; None takes what the environment says, see `LabelRule.chosen`.
         skip_bad: leaves files out that cannot be learnt, instead of refusing all; they are listed in `skipped`.
         conversion: from colours to grey, see `colour`.
 
-    Raises:
-        InputError: no such folder or zip, no images; or files that cannot be learnt, all of which it names: no image,
-            truncated, a label that is missing, empty or leaves the alphabet, or one picture under two labels.
+    Raises InputError: no such folder or zip, no images; or files that cannot be learnt, all of which it names.
     """
     captchas, report = examine(choice, alphabet, size, rule)
     if captchas is None or (report.troubles and not skip_bad):
@@ -67,11 +59,7 @@ def examine(
     size: tuple[int, int] | None = None,
     rule: LabelRule | None = None,
 ) -> tuple[Captchas | None, Report]:
-    """`load_data` of the files that can be learnt, None where there are none, and what was found in all files.
-
-    Raises:
-        InputError: no such folder or zip, or no images.
-    """
+    """`load_data` of the files that can be learnt, None where there are none, and what was found in all files."""
     choice = data_choice(choice)
     root, rule = locate(choice), rule or LabelRule.chosen()
     others: list[AnyPath] = []

@@ -47,10 +47,13 @@ def pixels(picture: Picture, name: str = "picture", conversion: str = GREY) -> n
         picture = _from_file(picture, name)
     if isinstance(picture, bytes | bytearray | memoryview):
         return decode_image(bytes(picture), name, conversion)
-    if isinstance(picture, Image.Image):
-        seen = _from_pillow(picture, name, conversion)
-    else:
-        seen = _from_array(picture, name, conversion)
+    picture = picture if isinstance(picture, Image.Image) else _from_array(picture, name)
+    try:
+        seen = grey(picture, conversion).pixels
+    except InputError:
+        raise
+    except Exception as error:  # Pillow opens lazily, and raises many kinds on damaged bytes
+        raise InputError(f"{name}: the Pillow image cannot be read ({reason(error)}); open it again") from None
     if min(seen.shape) < MIN_PICTURE:
         raise InputError(f"{name}: {seen.shape[1]} x {seen.shape[0]} px are too small to read; give the full picture")
     return seen
@@ -83,16 +86,7 @@ def _from_file(file: Any, name: str) -> bytes:
     return raw
 
 
-def _from_pillow(image: Image.Image, name: str, conversion: str) -> np.ndarray:
-    try:
-        return grey(image, conversion).pixels
-    except InputError:
-        raise
-    except Exception as error:  # Pillow opens lazily, and raises many kinds on damaged bytes
-        raise InputError(f"{name}: the Pillow image cannot be read ({reason(error)}); open it again") from None
-
-
-def _from_array(picture: Any, name: str, conversion: str) -> np.ndarray:
+def _from_array(picture: Any, name: str) -> Image.Image:
     if hasattr(picture, "detach"):  # a tensor, and this module does without torch
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
@@ -111,6 +105,4 @@ def _from_array(picture: Any, name: str, conversion: str) -> np.ndarray:
         seen = eight_bits(values).pixels
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
-    if seen.ndim == 2 and conversion == GREY:
-        return seen
-    return grey(Image.fromarray(np.ascontiguousarray(seen)), conversion).pixels
+    return Image.fromarray(np.ascontiguousarray(seen))

@@ -30,9 +30,7 @@ def split_captchas(captchas: Captchas, split: str | Path | None = None, seed: in
         split: a split CSV, "official" for the official split of these very images, or "drawn" for the draw of `seed`.
         seed: draws a split where none is given.
 
-    Raises:
-        InputError: the CSV is no split or another data set's, an image has changed since it was made, there is no
-            official split, or a subset is empty.
+    Raises InputError: a CSV that is no split or another data set's, an image that has changed since, an empty subset.
     """
     if split is None and seed is None and any(note.startswith("split: ") for note in captchas.notes):
         return captchas  # they have been split already
