@@ -235,7 +235,7 @@ def test_predict_reads_the_good_ones_and_names_the_bad_ones(spoilt, onnx_weights
     status, peak = done.stdout.split()
     assert int(status) == 1
     assert float(peak) < LARGE
-    *bad, resized, last = done.stderr.splitlines()
+    *bad, resized, last = [line for line in done.stderr.splitlines() if "had margins" not in line]
     assert all(str(spoilt) in line for line in bad), "a line of something else"
     assert "another size" in resized
     assert last == f"{len(bad)} of {COUNT} files could not be read; each is named above."
