@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from captcha_lib.config import InputError
-from captcha_lib.data.folders import find_images
+from captcha_lib.data.folders import find_images, relative_name
 from captcha_lib.data.labels import LabelRule
 from captcha_lib.data.report import Report
 
@@ -16,7 +16,7 @@ def labels_of(rule: LabelRule, root: Path | zipfile.Path) -> list[str | None]:
     """The labels of all images there; raises InputError where a file has none."""
     others: list = []
     report = Report("")
-    labels = rule.read(root, list(find_images(root, others)), others, report)
+    labels = rule.read(root, [relative_name(path, root) for path in find_images(root, others)], others, report)
     if report.troubles:
         raise report.error()
     return labels

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from captcha_lib.alphabet import named
 from captcha_lib.config import InputError
-from captcha_lib.data.folders import SUFFIXES, AnyPath, relative_name
+from captcha_lib.data.folders import SUFFIXES, AnyPath
 from captcha_lib.data.report import Report
 from captcha_lib.data.tables import labels_of_tables
 
@@ -69,16 +69,15 @@ class LabelRule:
             same = os.environ.get("CAPTCHA_SAME", "").split()
         return cls(source, ignore_case, tuple(same))
 
-    def read(self, root: AnyPath, files: list[AnyPath], others: list[AnyPath], report: Report) -> list[str | None]:
+    def read(self, root: AnyPath, names: list[str], others: list[AnyPath], report: Report) -> list[str | None]:
         """The label of each file under `root`; None where there is none, which is reported.
 
         Args:
             root: a folder or zip.
-            files: the images in it.
+            names: of the images in it, as in `relative_name`.
             others: the other files in it, tables of labels among them.
             report: gets what is wrong or in doubt.
         """
-        names = [relative_name(path, root) for path in files]
         tables = labels_of_tables(root, names, others, report) if not self.source else {}
         by_name = [name for name in names if name not in tables]
         if not self.source and _are_numbered(by_name):

@@ -70,7 +70,7 @@ def examine(
     report = Report(source)
     for name in [other.name for other in others if not is_table(other.name) and not other.name.startswith(".")]:
         report.doubt(f"other files left out, {Path(name).suffix or 'without a suffix'}", name, name)
-    labels = rule.read(root, list(files.values()), others, report)
+    labels = rule.read(root, list(files), others, report)
     manifest, pictures = _read_files(root, files, labels, alphabet, report)
     paths = [files[name] for name in manifest["file"]]
 

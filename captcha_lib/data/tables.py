@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,13 +33,13 @@ _GUARD = re.compile(r"""="(.*)"|'([0-9]+)""")  # what people put around a number
 _ROUNDED = re.compile(r"[0-9](\.[0-9]+)?E\+[0-9]+")
 
 
-class Row(NamedTuple):
-    """A row of a table: where it stands, what it calls its file, its label, and what is wrong with it."""
+class Table(NamedTuple):
+    """The rows of a table: their lines, what they call their files, the labels, and what is wrong with some lines."""
 
-    place: str
-    file: str
-    label: str
-    fault: str
+    lines: list[int]
+    files: list[str]
+    labels: list[str]
+    faults: dict[int, str]
 
 
 def is_table(name: str) -> bool:
@@ -84,56 +85,58 @@ def _labels_of(
     keys = _keys(inside)
     found: dict[str, str | None] = {file: None for file in inside.values() if file not in covered}
     try:
-        rows = _unguarded(_read(path, name, keys), name, report)
+        table = _read(path, name, keys)
     except InputError as error:
         report.refuse("tables that do not fit", name, f"{name}: {error}")
         return found
     faulty = set()
-    for row in rows:
-        file, kind, reason = _found(row.file, keys), "", ""
-        if row.fault:
-            kind, reason = "faulty rows", row.fault
+    for line, said, label in zip(table.lines, table.files, _unguarded(table.labels, name, report), strict=True):
+        file, kind, reason = _found(said, keys), "", ""
+        if line in table.faults:
+            kind, reason = "faulty rows", table.faults[line]
         elif file is None:
-            kind, reason = "rows without an image", f"{row.file!r} is not beside it; remove the row or add the image"
+            kind, reason = "rows without an image", f"{said!r} is not beside it; remove the row or add the image"
         elif file in covered:
             continue
-        elif _ROUNDED.fullmatch(row.label):
+        elif _ROUNDED.fullmatch(label):
             advice = "is a number that a spreadsheet has rounded; make the column text and enter the label again"
-            kind, reason = "rounded numbers", f"{row.label!r} {advice}"
-        elif found[file] not in (None, row.label):
-            kind, reason = "disputed labels", f"{row.file!r} has a duplicate entry with another label; keep one row"
+            kind, reason = "rounded numbers", f"{label!r} {advice}"
+        elif found[file] not in (None, label):
+            kind, reason = "disputed labels", f"{said!r} has a duplicate entry with another label; keep one row"
         else:
-            found[file] = row.label
+            found[file] = label
             continue
         faulty.add(file)
-        report.refuse(kind, file or row.place, f"{row.place}: {reason}")
+        report.refuse(kind, file or f"{name}, row {line}", f"{name}, row {line}: {reason}")
     for file in [file for file, label in found.items() if label is None and file not in faulty]:
         report.refuse("files without a label", file, f"{file}: {name} has no row for it; add one")
     return found
 
 
-def _read(path: AnyPath, name: str, keys: dict[str, str | None]) -> list[Row]:
+def _read(path: AnyPath, name: str, keys: dict[str, str | None]) -> Table:
     """The rows of a table below its header; raises InputError if none names a file."""
     try:
-        lines = read_bytes(path, name).decode("utf-8-sig").splitlines()
+        all_lines = read_bytes(path, name).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError("cannot be read as a table, since it is not UTF-8; save it as UTF-8") from None
     suffix = Path(name.lower()).suffix
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    numbers = [number for number, line in enumerate(all_lines, 1) if line.strip()]
     if suffix == ".jsonl":
-        numbered = numbered[:1] + numbered  # the first tells the columns, too
-    cells = list(_cells([line for _, line in numbered], _SEPARATORS[suffix]))
-    begin, file_at, label_at = _columns(cells[:2], keys)
-    wide = len(cells[0]) if begin else Counter(map(len, cells)).most_common(1)[0][0]
-    rows = []
-    for (number, _), row in list(zip(numbered, cells, strict=True))[begin:]:
-        file, label = ("".join(row[at : at + 1]) for at in (file_at, label_at))
-        advice = "put a label that holds a separator or quotes in double quotes, and each quote in it twice"
-        fault = "" if len(row) == wide else f"it cannot be read as {wide} cells; {advice}"
-        rows.append(Row(f"{name}, row {number}", file, label.strip(), fault))
-    if not any(_found(row.file, keys) for row in rows):
+        numbers = numbers[:1] + numbers  # the first line tells the columns, too
+    lines, separators = [all_lines[number - 1] for number in numbers], _SEPARATORS[suffix]
+    first = list(islice(_cells(lines, separators), 2))
+    begin, file_at, label_at = _columns(first, keys)
+    wide = len(first[0]) if begin else Counter(map(len, _cells(lines, separators))).most_common(1)[0][0]
+    table = Table(numbers[begin:], [], [], {})
+    for number, row in zip(table.lines, islice(_cells(lines, separators), begin, None), strict=True):
+        if len(row) != wide:
+            advice = "put a label that holds a separator or quotes in double quotes, and each quote in it twice"
+            table.faults[number] = f"it cannot be read as {wide} cells; {advice}"
+        table.files.append(row[file_at] if file_at < len(row) else "")
+        table.labels.append(row[label_at].strip() if len(row) == wide else "")
+    if not any(_found(file, keys) for file in table.files):
         raise InputError("none of its rows is an image here; correct it, remove it, or give --labels-from name")
-    return rows
+    return table
 
 
 def _cells(lines: list[str], separators: str) -> Iterator[list[str]]:
@@ -199,12 +202,12 @@ def _found(path: str, keys: dict[str, str | None]) -> str | None:
     return keys.get(rest) if rest else None
 
 
-def _unguarded(rows: list[Row], name: str, report: Report) -> list[Row]:
-    """The rows with labels without what spreadsheets add, which is reported."""
-    plain = [guarded[1] or guarded[2] if (guarded := _GUARD.fullmatch(row.label)) else row.label for row in rows]
+def _unguarded(labels: list[str], name: str, report: Report) -> list[str]:
+    """Labels without what spreadsheets add, which is reported."""
+    plain = [guarded[1] or guarded[2] if (guarded := _GUARD.fullmatch(label)) else label for label in labels]
     if all(re.fullmatch(r"[0-9]+\.0", label) for label in plain):
         plain = [label[:-2] for label in plain]
-    for row, label in zip(rows, plain, strict=True):
-        if label != row.label:
-            report.doubt("labels as a spreadsheet writes them", row.file, f"{name}: {row.label!r} is read as {label!r}")
-    return [row._replace(label=label) for row, label in zip(rows, plain, strict=True)]
+    for before, after in zip(labels, plain, strict=True):
+        if before != after:
+            report.doubt("labels as a spreadsheet writes them", before, f"{name}: {before!r} is read as {after!r}")
+    return plain
