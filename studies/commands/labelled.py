@@ -138,6 +138,7 @@ def crossval(options: argparse.Namespace) -> None:
     report(captchas.summary())
     check_writable(options.out / "crossval.json")
     recipe = _chosen(fold_recipe(captchas, options.folds, options.start), options)
+    captchas = captchas.seen_through(recipe.conversion)  # chosen by the training images of the first fold, for all
     shape: dict[str, Any] = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
     alone = crossvalidate(captchas, recipe, options.out / "jobs", **shape)
     helped = None
@@ -200,9 +201,9 @@ def growth(options: argparse.Namespace) -> None:
     beside = options.weights.parent / "split.csv"  # the split that these weights were trained with
     if options.split is None and options.seed is None and beside.exists():
         options.split = beside
-    captchas = load_split(options, reader.alphabet, reader.image_size)
+    captchas = load_split(options, reader.alphabet, reader.image_size).seen_through(reader.conversion)
     check_writable(options.out / "learning_curve.csv")
-    recipe = recipe_for(captchas, options.seed or 0, options.start)
+    recipe = recipe_for(captchas, options.seed or 0, options.start, reader.conversion)
     started = recipe.start is not None
     table = learning_curve(
         captchas,
