@@ -138,7 +138,7 @@ def test_both_temperatures_are_stored(reader, tmp_path):
     assert (loaded.temperature, loaded.temperature_any) == (0.5, 1.5)
 
 
-@pytest.mark.parametrize(("older", "temperature"), zip(OLDER_FORMATS, ([0.5, 0.25], 0.5), strict=True))
+@pytest.mark.parametrize(("older", "temperature"), list(zip(OLDER_FORMATS, ([0.5, 0.25], 0.5), strict=True)))
 def test_older_formats_are_still_read(saved, tmp_path, older, temperature):
     old = torch.load(saved, weights_only=True) | {"format": older, "temperature": temperature}
     torch.save({name: old[name] for name in old if name not in ("conversion", "sizes")}, tmp_path / "weight.pth")

@@ -61,6 +61,7 @@ def lab(chromium, tmp_path_factory) -> Iterator[dict]:
         folder.mkdir()
     for path in NOTEBOOKS:
         _write_cleared(path, folders["notebooks"] / path.name)
+    shutil.copy(ROOT / "notebooks" / "plots.py", folders["notebooks"])
     overrides = folders["config"] / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir()
     overrides.write_text(json.dumps(SETTINGS), encoding="utf-8")
