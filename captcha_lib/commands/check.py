@@ -31,13 +31,13 @@ def add_commands(commands: Any) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    from captcha_lib.data.load import examine, locate
+    from captcha_lib.data.load import examine
 
     captchas, report = examine(options.data, rule=label_rule(options))
     print(_understood(captchas) if captchas else "no image here can be learnt")
     print(*report.lines(), sep="\n", end="\n" if report.lines() else "")
     if found := [*report.troubles, *report.doubts]:
-        write_text(options.out, _page(options.data, found, locate(options.data)))
+        write_text(options.out, _page(options.data, found, report.root))
         print(f"pictures of these in {options.out}")
     if report.troubles:
         print(f"{len(report.skipped()):,} files cannot be learnt as they are; mend them, or give --skip-bad to train")

@@ -1,4 +1,4 @@
-"""The commands that make, check and split data: generate, split."""
+"""The commands that make and split data: generate, split."""
 
 import argparse
 from pathlib import Path

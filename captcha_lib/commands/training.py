@@ -84,15 +84,15 @@ def evaluate(options: argparse.Namespace) -> None:
     weights = weights_path(options.weights)
     reader = load_reader(options)
     if options.subset == "all":
-        captchas = load(options, reader.alphabet, reader.image_size).seen_through(reader.conversion)
+        captchas = load(options, reader.alphabet, reader.image_size)
         print(captchas.summary())
     else:
         beside = weights.parent / "split.csv"  # the split that these weights were trained with
         if options.split is None and options.seed is None and beside.exists():
             options.split = beside
         captchas = load_split(options, reader.alphabet, reader.image_size).subset(options.subset)
-        captchas = captchas.seen_through(reader.conversion)
-    readings = reader.read(captchas.images.numpy(), options.length, options.alphabet)
+    images = captchas.seen_through(reader.conversion).images.numpy()
+    readings = reader.read(images, options.length, options.alphabet)
     predictions = predictions_table(captchas, readings)
     if options.out:
         write_csv(options.out, predictions)

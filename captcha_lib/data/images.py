@@ -61,11 +61,16 @@ def decode(raw: bytes, name: str, conversion: str = GREY) -> Decoded:
             raise InputError(f"{said}; get it again or remove it") from None
         found = decode(bare, name, conversion)
         found = Decoded(found.pixels, (*found.notes, "damaged text or profile ignored"))
-    if min(found.pixels.shape) < MIN_PICTURE:
-        height, width = found.pixels.shape
+    check_size(found.pixels, name)
+    return found
+
+
+def check_size(pixels: np.ndarray, name: str) -> None:
+    """Raises InputError for a picture (H, W) in which nobody could read a character."""
+    if min(pixels.shape) < MIN_PICTURE:
+        height, width = pixels.shape
         said = f"{name}: a picture of {width} x {height} px is too small to read"
         raise InputError(f"{said}; give the full picture, {MIN_PICTURE} px or more each way")
-    return found
 
 
 def grey(image: Image.Image, conversion: str = GREY) -> Decoded:

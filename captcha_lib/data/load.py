@@ -67,7 +67,7 @@ def examine(
     if not files:
         raise InputError(f"{choice}: no images there; expected {SUFFIXES_IN_WORDS} files named by their text")
     source = choice if choice in ("generated", "kaggle") else Path(choice).expanduser().resolve().name
-    report = Report(source)
+    report = Report(source, root=root)
     for name in [other.name for other in others if not is_table(other.name) and not other.name.startswith(".")]:
         report.doubt(f"other files left out, {Path(name).suffix or 'without a suffix'}", name, name)
     labels = rule.read(root, list(files), others, report)

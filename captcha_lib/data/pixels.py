@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from captcha_lib.config import MIN_PICTURE, InputError
+from captcha_lib.config import InputError
 from captcha_lib.data.colour import GREY
 from captcha_lib.data.folders import MAX_BYTES, begins_as_image, read_bytes, reason
-from captcha_lib.data.images import decode_image, eight_bits, grey
+from captcha_lib.data.images import check_size, decode_image, eight_bits, grey
 
 if TYPE_CHECKING:  # reading does without torch
     import torch
@@ -54,8 +54,7 @@ def pixels(picture: Picture, name: str = "picture", conversion: str = GREY) -> n
         raise
     except Exception as error:  # Pillow opens lazily, and raises many kinds on damaged bytes
         raise InputError(f"{name}: the Pillow image cannot be read ({reason(error)}); open it again") from None
-    if min(seen.shape) < MIN_PICTURE:
-        raise InputError(f"{name}: {seen.shape[1]} x {seen.shape[0]} px are too small to read; give the full picture")
+    check_size(seen, name)
     return seen
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from captcha_lib.config import InputError, printable
+from captcha_lib.data.folders import AnyPath
 
 _NAMED = 10  # files that are named of each kind
 
@@ -20,11 +21,12 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """What was found in the files of `source`: troubles, with which they cannot be learnt; and doubts."""
+    """What was found in the files of `source`, in `root`: troubles, with which they cannot be learnt, and doubts."""
 
     source: str
     troubles: list[Finding] = field(default_factory=list)
     doubts: list[Finding] = field(default_factory=list)
+    root: AnyPath | None = None
 
     def refuse(self, kind: str, file: str, reason: str) -> None:
         self.troubles.append(Finding(kind, file, reason))

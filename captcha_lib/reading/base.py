@@ -75,10 +75,16 @@ class Reader(ABC):
             raise InputError(f"weights {name!r}: not one of {', '.join(PRETRAINED)}; give one of these, or load a file")
         return Reader.load(weights_path(name), threads=threads)
 
+    @property
+    def usual_sizes(self) -> tuple[tuple[int, int], ...]:
+        """`sizes`, or where they are not known `image_size` as both."""
+        return self.sizes or (self.image_size, self.image_size)
+
     def is_usual(self, size: tuple[int, ...]) -> bool:
         """Whether the training pictures had sides such as (H, W)."""
-        least, largest = self.sizes or (self.image_size, self.image_size)
-        return all(low <= side <= high for low, side, high in zip(least, size, largest, strict=True))
+        return all(
+            low <= side <= high for low, side, high in zip(self.usual_sizes[0], size, self.usual_sizes[1], strict=True)
+        )
 
     @abstractmethod
     def logits(self, images: Any, batch_size: int = 64) -> Any:

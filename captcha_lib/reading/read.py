@@ -86,7 +86,7 @@ def views(picture: np.ndarray, reader: Reader) -> list[View]:
     found = [View(fit_image(picture, reader.image_size))]
     if reader.is_usual(picture.shape):
         return found
-    for part in without_margins(picture, (reader.sizes or [reader.image_size])[-1]):
+    for part in without_margins(picture, reader.usual_sizes[1]):
         (height, width), (h, w) = part.shape, picture.shape
         note = f"margins cut: {width} x {height} px of {w} x {h} px are read"
         found.append(View(fit_image(part, reader.image_size), note))
