@@ -5,7 +5,7 @@ The way of one captcha, and the function that does each step:
     a folder, a zip, Kaggle's archive or the generator
       |  data.load.load_data     data.split.split_captchas says which image is for what
     images    (B, 1, H, W) uint8
-      |  data.batches            from memory, or from a stream of captchas drawn as they are needed
+      |  data.batches            in an order of each epoch's own
       |  augment.augment         in training only
     images    (B, 1, H, W) uint8
       |  model.CRNN              convolutions -> columns -> BiLSTM -> linear
@@ -27,7 +27,6 @@ __version__ = "0.2.0"
 _HOMES = {
     "alphabet": "Alphabet",
     "config": "Config InputError",
-    "data.batches": "Stream StreamBlocks",
     "data.captchas": "Captchas",
     "data.load": "load_data",
     "data.pixels": "pixels",

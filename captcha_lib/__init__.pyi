@@ -1,8 +1,6 @@
 from captcha_lib.alphabet import Alphabet as Alphabet
 from captcha_lib.config import Config as Config
 from captcha_lib.config import InputError as InputError
-from captcha_lib.data.batches import Stream as Stream
-from captcha_lib.data.batches import StreamBlocks as StreamBlocks
 from captcha_lib.data.captchas import Captchas as Captchas
 from captcha_lib.data.load import load_data as load_data
 from captcha_lib.data.pixels import pixels as pixels

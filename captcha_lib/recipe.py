@@ -12,7 +12,6 @@ import torch
 
 from captcha_lib.alphabet import count_doubles, named
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
-from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.colour import CONVERSIONS, GREY, GREYS
 from captcha_lib.data.sizes import HEIGHT, HEIGHTS, fit_images
@@ -46,7 +45,6 @@ class Recipe:
     config: Config
     start: TorchReader | None = None  # the reader whose weights training starts from; None for random ones
     start_from: str = "random"  # where these weights come from, in words
-    stream: Stream | None = None  # trained on instead of the training images
     conversion: str = GREY  # from colours to the grey that the network sees, see `data.colour`
 
 
@@ -145,7 +143,7 @@ def plan_table(captchas: Captchas, recipe: Recipe) -> pd.DataFrame:
     seen = Counter(character for label in captchas.labels for character in set(label))
     rare = ", ".join(f"{named(c)} in {seen[c]}" for c in characters if seen[c] < RARE) or "none"
     subsets = " / ".join(str(len(captchas.subset(name))) for name in ("train", "val", "test"))
-    shown = len(recipe.stream) if recipe.stream else max(config.per_epoch, len(train))
+    shown = max(config.per_epoch, len(train))
     rows = [
         ("images", f"{len(captchas):,}", captchas.source),
         ("train / val / test", subsets, "--split, --seed"),

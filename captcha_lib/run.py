@@ -9,10 +9,9 @@ from captcha_lib.config import RUN_DIR
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.load import load_data
 from captcha_lib.data.split import split_captchas
-from captcha_lib.files import write_csv
+from captcha_lib.files import sole_writer, write_csv
 from captcha_lib.metrics import describe
 from captcha_lib.recipe import Recipe, plan_table, recipe_for, show
-from captcha_lib.runs.distributed import leads, sole_run
 from captcha_lib.runs.results import Result, read_test, write_run
 from captcha_lib.training import Session, fit
 
@@ -57,12 +56,10 @@ def run(captchas: Captchas, recipe: Recipe, out: Path, session: Session = Sessio
     table = plan_table(captchas, recipe)
     session.report(show(table))
     session = replace(session, checkpoint=out / "checkpoint.pth")
-    with sole_run(out):
-        train_on = recipe.stream or captchas.subset("train")
-        reader, history = fit(train_on, captchas.subset("val"), recipe.config, recipe.start, session)
+    with sole_writer(out):
+        reader, history = fit(captchas.subset("train"), captchas.subset("val"), recipe.config, recipe.start, session)
         result, best_path = read_test(reader, history, captchas, recipe.config)
-        if leads():
-            write_csv(out / "plan.csv", table)
-            write_run(out, result, best_path, session.device)
+        write_csv(out / "plan.csv", table)
+        write_run(out, result, best_path, session.device)
     session.report("test: " + describe(result.score))
     return result

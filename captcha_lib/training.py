@@ -1,8 +1,8 @@
 """`fit`: a short, flat training loop that returns its history. Checkpoints every epoch, resumes to the same weights.
 
 An epoch is a function of the state that it starts from, the seed and its number, and of nothing else: its random
-numbers are seeded again. So a run that was interrupted goes on as if nothing had happened. Under torchrun several
-processes train one network (see `runs.distributed`).
+numbers are seeded again. So a run that was interrupted goes on as if nothing had happened. Several processes may train
+one network (see `runs.distributed`).
 """
 
 import copy
@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from captcha_lib.alphabet import BLANK, Alphabet, count_doubles, named
 from captcha_lib.augment import augment
 from captcha_lib.config import MIN_SIDE, Config, InputError
-from captcha_lib.data.batches import Batch, MemoryBatches, Stream, StreamBatches, open_batches
+from captcha_lib.data.batches import Batch, Batches, Source
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.decode import Reading, spell
 from captcha_lib.metrics import count_exact, describe_epoch, fit_temperature
@@ -87,7 +87,7 @@ class State:
 
 
 def fit(
-    train: Captchas | Stream,
+    train: Source,
     val: Captchas | None,
     config: Config,
     start: TorchReader | None = None,
@@ -96,7 +96,7 @@ def fit(
     """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
 
     Args:
-        train: labelled images of one size, or a stream of captchas; their alphabet is learnt.
+        train: labelled images of one size, such as `Captchas`; their alphabet is learnt.
         val: labelled images of the same size. Without them the last epoch's weights are kept, not calibrated.
         config: the hyperparameters.
         start: a reader of the same network, whose weights are trained further; of its classes those of the characters
@@ -106,8 +106,7 @@ def fit(
     Returns:
         the reader, and the history: one row an epoch with epoch, phase ("frames" or "ctc"), train_ctc and val_ctc (nats
         per text), val_exact and val_n (texts, best path), blank (share of the validation time steps), seconds (so far);
-        without what needs validation images where there are none. With a stream also waited: the share of the epoch's
-        training time spent waiting for images.
+        without what needs validation images where there are none; and what the batches measured.
 
     Raises InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
     network is another one, or a loss that is not finite.
@@ -118,10 +117,10 @@ def fit(
 
 
 def _fit(
-    train: Captchas | Stream, val: Captchas | None, config: Config, start: TorchReader | None, session: Session
+    train: Source, val: Captchas | None, config: Config, start: TorchReader | None, session: Session
 ) -> tuple[TorchReader, pd.DataFrame]:
     torch.manual_seed(config.seed)
-    alphabet, batches = train.alphabet, open_batches(train, config, own_rank())
+    alphabet, batches = train.alphabet, train.batches(config, own_rank())
     model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout)
     if start is not None:
         _take_over(model, start, alphabet)
@@ -181,7 +180,7 @@ def _take_over(model: CRNN, start: TorchReader, alphabet: Alphabet) -> None:
         raise InputError("start: its network has other layers or another height; start from other weights") from None
 
 
-def _best_reader(state: State, train: Captchas | Stream, val: Captchas | None) -> TorchReader:
+def _best_reader(state: State, train: Source, val: Captchas | None) -> TorchReader:
     model = state.smoothed
     model.load_state_dict(state.best["weights"])
     round_weights(model)
@@ -213,9 +212,7 @@ def _strength(epoch: int, config: Config) -> float:
     return config.augment_strength * min(1.0, max(0.0, grown))
 
 
-def _train_epoch(
-    state: State, distributed: nn.Module, batches: MemoryBatches | StreamBatches, config: Config, epoch: int
-) -> dict:
+def _train_epoch(state: State, distributed: nn.Module, batches: Batches, config: Config, epoch: int) -> dict:
     """One pass over an epoch's images; returns the columns of the history that it fills.
 
     `distributed` is the state's network, which averages its gradients over the processes if there are several.
@@ -226,20 +223,12 @@ def _train_epoch(
     order = torch.Generator().manual_seed(seed)
     warps = order if leads() else torch.Generator().manual_seed(rank_seed)
     state.model.train()
-    drawn, began, waited, total, seen = batches.epoch(epoch, order), time.perf_counter(), 0.0, 0.0, 0
-    while True:
-        asked = time.perf_counter()
-        batch = next(drawn, None)
-        waited += time.perf_counter() - asked
-        if batch is None:
-            break
+    total, seen = 0.0, 0
+    for batch in batches.epoch(epoch, order):
         images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
         total += _step(state, distributed, batch._replace(images=images), config, epoch < config.warmup_epochs)
         seen += len(images)
-    row = {"train_ctc": total / seen}
-    if isinstance(batches, StreamBatches):
-        row["waited"] = waited / (time.perf_counter() - began)
-    return row
+    return {"train_ctc": total / seen, **batches.measured}
 
 
 def _step(state: State, distributed: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:

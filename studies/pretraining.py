@@ -7,12 +7,12 @@ small sets start from these weights where their alphabet allows it (`captcha_lib
 from dataclasses import replace
 
 from captcha_lib.config import Config
-from captcha_lib.data.batches import Stream
 from captcha_lib.generator.style import Style
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import CHARACTERS
 from captcha_lib.training import Session, fit
 from studies.fonts import free_fonts, matplotlib_fonts
+from studies.stream import Stream
 
 RECIPE = replace(Config(), epochs=40, per_epoch=10_000, batch_size=32, augment_strength=0.5, ema_decay=0.99)
 

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 
 from captcha_lib.config import Config
-from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
 from captcha_lib.metrics import count_exact
@@ -27,6 +26,7 @@ from studies.captchas import concatenate, generated_captchas, in_memory
 from studies.confidence import clustered_interval
 from studies.fonts import free_fonts, varied_style
 from studies.jobs import Job, run_jobs
+from studies.stream import Stream
 
 _ADAPT_SEEDS = 10_000  # their generated captchas differ from those that a pure network saw
 _PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)

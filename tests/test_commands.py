@@ -17,12 +17,10 @@ from PIL import Image
 
 from captcha_lib.commands import main as cli
 from captcha_lib.commands import training
-from captcha_lib.config import CHECKOUT, Config
+from captcha_lib.config import CHECKOUT
 from captcha_lib.data.images import decode_image
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading.torch_reader import TorchReader
-from captcha_lib.recipe import Recipe
-from studies.captchas import generated_captchas
 
 COMMANDS = ["generate", "split", "train", "evaluate", "predict", "export"]
 RESULTS = {
@@ -254,7 +252,6 @@ REFUSED = {
     "predict EMPTY": "no images in this folder",
     "predict nowhere": "no such file or folder",
     "train --data FOLDER --alphabet 22": "alphabet",
-    "train --data FOLDER --n 100": "--n: captchas are drawn for the generated data only; give --data generated",
     "split --data FOLDER --split official": "no official split",
     "generate --seed -1": "seed",
     "split --data FOLDER --seed 1000000000000000000": "seed",
@@ -348,27 +345,3 @@ def test_a_process_with_bad_data_in_its_environment(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: data ")
     assert done.stderr.count("\n") == 1
-
-
-# Streams
-
-
-def test_train_on_a_stream(tmp_path, capsys):
-    assert run("train", "--data", "generated", "--n", 400, "--epochs", 2, "--threads", 1, "--out", tmp_path) == 0
-    said = capsys.readouterr().out
-    assert "waited" in said
-    assert {path.name for path in tmp_path.iterdir()} == RESULTS
-    assert 0 <= json.loads((tmp_path / "metrics.json").read_text())["waited"] < 1
-    assert "trained on a stream of 400 captchas." in (tmp_path / "log.txt").read_text()
-
-
-@pytest.mark.parametrize(("n", "epochs"), [(1000, 24), (300_000, 60), (1_000_000, 200), (9_000_000, 200)])
-def test_a_longer_stream_has_more_epochs(n, epochs):
-    captchas = generated_captchas(20, 1)
-    subsets = ["train"] * 10 + ["val"] * 5 + ["test"] * 5
-    captchas = captchas.replace(manifest=captchas.manifest.assign(subset=subsets))
-    options = cli.build_parser().parse_args(["train", "--data", "generated", "--n", str(n)])
-    recipe = training._streamed(options, captchas, Recipe(Config()))
-    assert recipe.config.epochs == epochs
-    assert 0 <= recipe.stream.per_epoch * epochs - n < epochs
-    assert recipe.stream.without == frozenset(captchas.labels[10:]), "what is validated or tested with is not drawn"

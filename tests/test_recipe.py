@@ -8,7 +8,6 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import SPLITS_DIR, Config, InputError
-from captcha_lib.data.batches import Stream
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.split import read_split
 from captcha_lib.generator.style import KAPTCHA
@@ -95,11 +94,6 @@ def test_a_look_alike_among_the_labels_is_told_by_its_name():
 
 def test_a_fixed_length_is_called_so():
     assert table_of(["ab", "ba", "aa", "bb"])["length"] == "always 2"
-
-
-def test_a_stream_is_counted_by_what_it_draws():
-    table = table_of(["ab", "ba", "aa", "bb"], Recipe(config_for(2), stream=Stream(5000)))
-    assert table["epochs"] == "48 of 5,000 images"
 
 
 def test_it_is_shown_a_line_a_fact():

@@ -14,7 +14,6 @@ import torch
 from captcha_lib import training
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.batches import Stream
 from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.metrics import fit_temperature
@@ -280,12 +279,11 @@ def test_augmentation_grows_after_the_warm_up():
 # What a training must leave as it was, and what it has to refuse
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_the_callers_settings_are_left_alone(stream):
+def test_the_callers_settings_are_left_alone():
     """Fault 13: `fit` seeded torch's global random numbers."""
     torch.manual_seed(99)
     state, threads, filters = torch.get_rng_state(), torch.get_num_threads(), list(warnings.filters)
-    fit(Stream(16, workers=0) if stream else TRAIN, VAL, replace(TINY, epochs=1))
+    fit(TRAIN, VAL, replace(TINY, epochs=1))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     assert list(warnings.filters) == filters

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from captcha_lib.commands.options import (
     CONTINUE,
@@ -19,14 +19,8 @@ from captcha_lib.commands.options import (
     report,
     size,
 )
-from captcha_lib.config import RUN_DIR, InputError, data_choice
+from captcha_lib.config import RUN_DIR
 from captcha_lib.files import write_csv
-
-if TYPE_CHECKING:
-    from captcha_lib.data.captchas import Captchas
-    from captcha_lib.recipe import Recipe
-
-STREAM_EPOCH, MAX_EPOCHS = 5000, 200  # captchas an epoch of a stream, where there are enough of them
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +37,6 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--warps", type=fraction, help="strength of the random warps, 0 to 1 (by the images' number)")
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (by the images' number)")
     command.add_argument("--conversion", metavar="NAME", help="from colours to grey (by the images)")
-    command.add_argument("--n", type=count, help="train on this many generated captchas, drawn as they are needed")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
 
     command = add_command(commands, "evaluate", evaluate, "score weights on labelled images")
@@ -59,22 +52,16 @@ def train(options: argparse.Namespace) -> None:
     from captcha_lib.alphabet import Alphabet
     from captcha_lib.recipe import recipe_for
     from captcha_lib.run import run
-    from captcha_lib.runs.distributed import leader_first, process_group
     from captcha_lib.training import Session
 
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
     chosen = {"epochs": options.epochs, "augment_strength": options.warps}
-    with process_group(device) as device:
-        with leader_first():
-            captchas = load_split(options, alphabet, options.size)
-        recipe = recipe_for(captchas, options.seed or 0, options.start, options.conversion)
-        config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
-        recipe = replace(recipe, config=config)
-        if options.n:
-            recipe = _streamed(options, captchas, recipe)
-            captchas = captchas.replace(notes=[*captchas.notes, f"trained on a stream of {options.n:,} captchas."])
-        run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))
-        report(f"results in {options.out}")
+    captchas = load_split(options, alphabet, options.size)
+    recipe = recipe_for(captchas, options.seed or 0, options.start, options.conversion)
+    config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
+    recipe = replace(recipe, config=config)
+    run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))
+    report(f"results in {options.out}")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -106,16 +93,3 @@ def load_reader(options: argparse.Namespace) -> Any:
     path = weights_path(options.weights)
     device = "cpu" if path.suffix == ".onnx" else prepare_machine(options)
     return Reader.load(path, device, options.threads or 1)
-
-
-def _streamed(options: argparse.Namespace, captchas: "Captchas", recipe: "Recipe") -> "Recipe":
-    """The recipe with the stream that --n asks for."""
-    from captcha_lib.data.batches import Stream
-
-    if data_choice(options.data) != "generated":
-        raise InputError("--n: captchas are drawn for the generated data only; give --data generated, or leave out --n")
-    config = recipe.config
-    epochs = options.epochs or max(config.epochs, min(options.n // STREAM_EPOCH, MAX_EPOCHS))
-    held = [label for name in ("val", "test") for label in captchas.subset(name).labels]
-    stream = Stream(-(-options.n // epochs), seed=config.seed, without=frozenset(held))
-    return replace(recipe, config=replace(config, epochs=epochs), stream=stream)

@@ -12,6 +12,8 @@ from torchvision.datasets import VisionDataset
 from torchvision.datasets.vision import StandardTransform
 
 from captcha_lib.alphabet import Alphabet
+from captcha_lib.config import Config
+from captcha_lib.data.batches import MemoryBatches, Rank
 from captcha_lib.data.colour import GREY
 from captcha_lib.data.folders import AnyPath, read_bytes
 from captcha_lib.data.images import decode_image
@@ -142,6 +144,10 @@ class Captchas(VisionDataset):
     def repeated(self, n: int) -> Self:
         """The images over and over until there are `n`; unchanged where there are as many already."""
         return self.rows(np.resize(np.arange(len(self)), max(n, len(self))))
+
+    def batches(self, config: Config, rank: Rank = Rank()) -> MemoryBatches:
+        """The batches of a training; see `batches.Source`."""
+        return MemoryBatches(self, config, rank)
 
     def summary(self) -> str:
         """One line: which data this is and how many images."""

@@ -10,14 +10,14 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.batches import Stream
+from captcha_lib.data.batches import Source
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.reading.torch_reader import unpacked, write_tensors
 
 CODE = ("code", "torch")  # parts of an identity that tell by which code a training was run
 
 
-def identity(train: Captchas | Stream, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
+def identity(train: Source, val: Captchas | None, alphabet: Alphabet, config: Config) -> dict:
     """What has to agree for two trainings to be the same one; plain values only."""
     settings = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     images = f"{train.identity()} + {'0' if val is None else val.identity()}"

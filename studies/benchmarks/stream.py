@@ -72,11 +72,11 @@ def draw_speed(style: Style) -> int:
 
 def train(out: Path, processes: int, n: int, seed: int) -> dict:
     """One training on a stream, by command: exact, n, seconds, images_per_second, waited, peak_mb (of any process)."""
-    words = ["train", "--data", "generated", "--n", str(n), "--seed", str(seed), "--threads", "1", "--out", str(out)]
+    words = ["stream", "--data", "generated", "--n", str(n), "--seed", str(seed), "--threads", "1", "--out", str(out)]
     starter = [sys.executable, "-m"] if processes == 1 else [*torchrun(processes), "-m", "--"]
     began = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*starter, "captcha_lib", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run([*starter, "studies", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - began
     figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     row = {

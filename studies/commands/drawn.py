@@ -1,4 +1,4 @@
-"""The commands that learn from drawn captchas: sample, zero, labels, protect, pretrain."""
+"""The commands that learn from drawn captchas: sample, stream, zero, labels, protect, pretrain."""
 
 import argparse
 import string
@@ -19,7 +19,7 @@ from captcha_lib.commands.options import (
     report,
     size,
 )
-from captcha_lib.config import RUN_DIR, InputError
+from captcha_lib.config import RUN_DIR, InputError, data_choice
 from captcha_lib.files import check_writable, replacing, write_csv
 
 
@@ -32,6 +32,20 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--size", type=size, default=(60, 160), help="WIDTHxHEIGHT in px (160x60)")
     command.add_argument("--seed", type=int, default=0, help="same seed, same captchas (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR / "samples", help="a new folder (%(default)s)")
+
+    command = add_command(
+        commands,
+        "stream",
+        stream,
+        "train on generated captchas that are drawn as they are needed, then read the test images",
+        CONTINUE + " with --resume",
+    )
+    add_data(command)
+    add_machine(command)
+    command.add_argument("--n", type=count, default=1_000_000, help="captchas in all (%(default)s)")
+    command.add_argument("--epochs", type=count, help="that they are divided into (by their number)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "stream", help="folder of the results (%(default)s)")
 
     command = add_command(
         commands,
@@ -97,6 +111,23 @@ def sample(options: argparse.Namespace) -> None:
 
     write_samples(options.out, options.count, options.characters, options.length, options.seed, options.size)
     report(f"{options.count:,} captchas of seed {options.seed} in {options.out}")
+
+
+def stream(options: argparse.Namespace) -> None:
+    device = prepare_machine(options)
+    from captcha_lib.metrics import describe
+    from captcha_lib.training import Session
+    from studies.stream import leader_first, learn_stream, process_group
+
+    if data_choice(options.data) != "generated":
+        raise InputError("stream: what is drawn is like the generated data only; give --data generated")
+    with process_group(device) as device:
+        with leader_first():
+            captchas = load_split(options)
+        session = Session(resume=options.resume, device=device, report=report)
+        result = learn_stream(captchas, options.n, options.out, options.epochs, options.seed or 0, session)
+        report("test: " + describe(result.score))
+        report(f"results in {options.out}")
 
 
 def zero(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["torch._dynamo", "captcha_lib.run", "captcha_lib.reading.predict", "studies.__main__", "studies.crossval"]
 )
-STUDIES = ("bench", "crossval")  # the commands of `python -m studies`
+STUDIES = ("bench", "crossval", "stream")  # the commands of `python -m studies`
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def start(words: list, until: str | None = None) -> subprocess.Popen:
     ("words", "until"),
     [
         (["train", "--epochs", 100, "--threads", 1], "epoch  2/100"),
-        (["train", "--data", "generated", "--n", 4000, "--epochs", 100, "--threads", 1], "epoch  1/100"),
+        (["stream", "--data", "generated", "--n", 4000, "--epochs", 100, "--threads", 1], "epoch  1/100"),
         (["crossval", "--folds", 2, "--seeds", 1, "--epochs", 100], "networks to train"),
         (["bench", "--own-splits", "--threads", 1], "epoch  1"),
     ],

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.batches import Stream
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.recipe import config_for
 from captcha_lib.training import fit
 from studies import learning_curve
 from studies.captchas import generated_captchas
 from studies.learning_curve import label_curve, sizes_for, summarise
+from studies.stream import Stream
 
 TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)
 

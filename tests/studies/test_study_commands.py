@@ -18,8 +18,8 @@ from studies import evidence, learning_curve, protect, zero
 from studies.__main__ import build_parser
 
 COMMANDS = [
-    "bench", "crossval", "audit", "plant", "sweep", "growth", "sample", "zero", "labels", "protect", "pretrain",
-    "record", "evidence-check",
+    "bench", "crossval", "audit", "plant", "sweep", "growth", "sample", "stream", "zero", "labels", "protect",
+    "pretrain", "record", "evidence-check",
 ]  # fmt: skip
 CROSSVAL = "crossval", "--folds", 2, "--seeds", 1, "--jobs", 1
 TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)

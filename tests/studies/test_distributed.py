@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from captcha_lib.data.batches import Rank
-from captcha_lib.runs.distributed import leader_first, leads, own_rank, process_group
+from captcha_lib.runs.distributed import leads, own_rank
+from studies.stream import leader_first, process_group
 
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2"]
-TRAIN = ["-m", "--", "captcha_lib", "train"]
+TRAIN = ["-m", "--", "studies", "stream"]
 
 
 def start(out: Path, *words: str) -> subprocess.Popen:
