@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from captcha_lib.decode import Span
 from captcha_lib.metrics import align_characters, wilson_interval
 from captcha_lib.plots import RIGHT, WIDTH, WRONG, finished
 
@@ -139,16 +138,3 @@ def _interval_errors(table: pd.DataFrame) -> np.ndarray:
     """How far the 95 % interval of right / n reaches below and above it, (2, rows)."""
     intervals = [wilson_interval(right, n) for right, n in zip(table["right"], table["n"], strict=True)]
     return np.abs(np.array(intervals).T - (table["right"] / table["n"]).to_numpy())
-
-
-def plot_alignment(image: torch.Tensor, spans: list[Span], steps: int) -> Figure:
-    """A picture (1, H, W) with the time steps that spelt each character."""
-    width = image.shape[2]
-    figure, axis = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
-    axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
-    for i, span in enumerate(spans):
-        left, right = span.first * width / steps, (span.last + 1) * width / steps
-        axis.axvspan(left, right, color=plt.cm.tab10(i), alpha=0.35)
-        axis.text((left + right) / 2, -3, span.character, ha="center", family="monospace", fontsize=14)
-    axis.set(xlabel="column, px", ylabel="row, px")
-    return finished(figure)

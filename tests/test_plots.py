@@ -13,8 +13,8 @@ import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import calibration
-from captcha_lib.plots import plot_history
-from plots import by_position, character_pairs, plot_alignment
+from captcha_lib.plots import plot_alignment, plot_history
+from plots import by_position, character_pairs
 from studies import plots as studies_plots
 from studies.confidence import risk_coverage
 
@@ -70,7 +70,7 @@ ARGUMENTS = {
 }
 THINGS = vars(plots) | vars(studies_plots)
 SHOWN = {name: thing for name, thing in THINGS.items() if name.startswith("plot_") and inspect.isfunction(thing)}
-SHOWN["plot_history"] = plot_history
+SHOWN |= {"plot_history": plot_history, "plot_alignment": plot_alignment}
 
 
 @pytest.mark.parametrize("name", SHOWN)
