@@ -47,7 +47,7 @@ def digest_of(copy: Path, module: str = "captcha_lib.training") -> str:
     [
         ("augment.py", "MAX_SHIFT_X, MAX_SHIFT_Y = 8.0, 3.0", "MAX_SHIFT_X, MAX_SHIFT_Y = 9.0, 3.0"),
         ("model.py", "return self.classify(x).float()", "return 2 * self.classify(x).float()"),
-        ("generator/glyphs.py", "_BORDER = 2", "_BORDER = 3"),
+        ("lattice.py", "_FEW_CLASSES = 64", "_FEW_CLASSES = 65"),
     ],
 )
 def test_it_changes_with_the_code_of_every_module_that_is_used(copy, file, old, new):
