@@ -82,7 +82,7 @@ def test_the_metadata_say_what_a_reader_is(kaggle, exported):
     facts = {prop.key: prop.value for prop in onnx.load(exported).metadata_props}
     size = {"height": "50", "width": "200"}
     temperatures = {"temperature": "0.5", "temperature_any": "1.5"}
-    seen = {"conversion": "grey", "sizes": "[]"}
+    seen = {"conversion": "grey", "sizes": "[[50, 200], [50, 200]]"}
     assert facts == {"alphabet": kaggle.alphabet.characters, "length": "5"} | size | temperatures | seen
     loaded = OnnxReader.load(exported)
     assert (loaded.alphabet, loaded.image_size, loaded.length) == (kaggle.alphabet, (50, 200), 5)
