@@ -2,25 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from epochs import ALPHABET, epoch_of, texts_of
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.data.batches import Batch, Rank
-from captcha_lib.generator.style import KAPTCHA
+from captcha_lib.data.batches import Rank
 from studies.captchas import generated_captchas
-
-ALPHABET = Alphabet.of([KAPTCHA.characters])
-
-
-def texts_of(batches) -> list[str]:
-    return [
-        ALPHABET.decode(ids[:n]) for batch in batches for ids, n in zip(batch.ids, batch.lengths.tolist(), strict=True)
-    ]
-
-
-def epoch_of(source, epoch: int = 0, batch_size: int = 16, rank: Rank = Rank()) -> list[Batch]:
-    config = replace(Config(), batch_size=batch_size)
-    return list(source.batches(config, rank).epoch(epoch, torch.Generator().manual_seed(0)))
 
 
 def test_memory_gives_every_image_once():

@@ -4,9 +4,9 @@ from itertools import islice
 
 import pytest
 import torch
+from epochs import epoch_of, texts_of
 from torch.utils.data import DataLoader
 
-from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.batches import Batch, Rank
 from captcha_lib.generator.draw import draw
@@ -15,20 +15,8 @@ from captcha_lib.training import Session, fit
 from studies.captchas import generated_captchas
 from studies.stream import Stream, StreamBatches, StreamBlocks, draw_block, learn_stream
 
-ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=4, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
 HERE = Stream(60, workers=0)
-
-
-def texts_of(batches) -> list[str]:
-    return [
-        ALPHABET.decode(ids[:n]) for batch in batches for ids, n in zip(batch.ids, batch.lengths.tolist(), strict=True)
-    ]
-
-
-def epoch_of(source, epoch: int = 0, batch_size: int = 16, rank: Rank = Rank()) -> list[Batch]:
-    config = replace(Config(), batch_size=batch_size)
-    return list(source.batches(config, rank).epoch(epoch, torch.Generator().manual_seed(0)))
 
 
 def same(one: list[Batch], two: list[Batch]) -> bool:

@@ -227,3 +227,8 @@ def test_results_are_recorded_and_checked(monkeypatch, tmp_path, capsys):
     assert run("evidence-check") == 0
     assert "new.csv: not recorded" in capsys.readouterr().out
     assert run("evidence-check", "--strict") == 1
+
+
+def test_a_stream_is_of_the_generated_data_alone(folder, refuse):
+    said = refuse("stream", "--data", folder, "--n", 100)
+    assert "is like the generated data only; give --data generated" in said
