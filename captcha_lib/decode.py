@@ -59,14 +59,22 @@ class Span:
 
 
 def restrict(logits: ArrayLike, alphabet: Alphabet, allowed: str) -> np.ndarray:
-    """Rules out all characters but those `allowed`, which must be known, (..., K) -> (..., K); these then sum to 1."""
+    """Rules out all characters but those `allowed`, which must be known, (..., K) -> (..., K); these then sum to 1.
+
+    Where only one case of a letter is allowed, the other's probability counts for it.
+    """
     if not allowed:
         raise InputError("alphabet: it is empty; name at least one character that may occur")
     if unknown := sorted(set(allowed) - set(alphabet.characters)):
         raise InputError(f"alphabet {allowed!r}: {unknown[0]!r} is not in the alphabet {alphabet.characters!r}")
     ruled_out = np.ones(alphabet.num_classes, dtype=bool)
     ruled_out[[BLANK, *alphabet.encode(allowed)]] = False
-    return np.where(ruled_out, -np.inf, checked(logits))
+    scores = np.where(ruled_out, -np.inf, given := checked(logits))
+    for k, character in enumerate(alphabet.characters, 1):
+        if ruled_out[k] and (twin := character.swapcase()) in allowed and len(twin) == 1:
+            twin_k = alphabet.characters.index(twin) + 1
+            scores[..., twin_k] = np.logaddexp(scores[..., twin_k], given[..., k])
+    return scores
 
 
 def decode_greedy(logits: ArrayLike, alphabet: Alphabet) -> list[Reading]:

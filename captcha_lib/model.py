@@ -26,6 +26,7 @@ class CRNN(nn.Module):
         channels: output channels of the first three convolutions.
         hidden: features of one column, and twice the size of each LSTM direction.
         dropout: share of the LSTM's features dropped in training.
+        blocks: residual blocks after each of the two separable convolutions; more of them read more kinds of pictures.
     """
 
     def __init__(
@@ -35,16 +36,17 @@ class CRNN(nn.Module):
         channels: tuple[int, int, int] = Config.channels,
         hidden: int = Config.hidden,
         dropout: float = Config.dropout,
+        blocks: int = Config.blocks,
     ) -> None:
         super().__init__()
-        self.channels, self.hidden = channels, hidden
+        self.channels, self.hidden, self.blocks = channels, hidden, blocks
         if height < MIN_SIDE:
             raise InputError(f"images {height} px high are too low for the network; it needs {MIN_SIDE} px")
         c1, c2, c3 = channels
         self.convolutions = nn.Sequential(
             nn.Conv2d(1, c1, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(c1), nn.ReLU(), nn.MaxPool2d(2),
-            *_separable(c1, c2), nn.MaxPool2d((2, 1)),
-            *_separable(c2, c3), nn.MaxPool2d((2, 1)),
+            *_separable(c1, c2), *(Residual(c2) for _ in range(blocks)), nn.MaxPool2d((2, 1)),
+            *_separable(c2, c3), *(Residual(c3) for _ in range(blocks)), nn.MaxPool2d((2, 1)),
         )  # fmt: skip
         with torch.no_grad():  # one dummy picture gives the rows that are left, instead of arithmetic
             rows = self.convolutions.eval()(torch.zeros(1, 1, height, 64)).shape[2]
@@ -61,6 +63,17 @@ class CRNN(nn.Module):
         x = x.squeeze(2).transpose(1, 2)  # (B, T, hidden)
         x, _ = self.lstm(x)  # (B, T, hidden)
         return self.classify(x).float()  # (B, T, K)
+
+
+class Residual(nn.Module):
+    """A separable convolution that adds to what comes in (He et al., CVPR 2016, figure 2): (B, C, H, W) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.added = nn.Sequential(*_separable(channels, channels)[:-1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.added(x))
 
 
 def time_steps(width: int) -> int:

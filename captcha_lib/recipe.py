@@ -20,7 +20,7 @@ from captcha_lib.model import ctc_loss, time_steps
 from captcha_lib.reading.torch_reader import TorchReader
 
 # The weights that small sets start from, and the characters that they know; see studies/pretraining.py.
-GENERAL = WEIGHTS_DIR / "general.pth"
+GENERAL = WEIGHTS_DIR / "start.pth"
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # From this number of training images on, the defaults of `Config` hold, which were chosen for 802.
 MEDIUM_SET = 800
@@ -77,7 +77,8 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None, conv
     if not known:
         raise InputError(f"start {path}: it knows no character of {characters!r}; give --start none")
     said = f"{start}, which knows {len(known)} of {len(characters)} characters"
-    return Recipe(replace(config_for(images, started=True), seed=seed), reader, said, conversion=conversion)
+    config = replace(config_for(images, started=True), seed=seed, **reader.layers)
+    return Recipe(config, reader, said, conversion=conversion)
 
 
 def config_for(images: int, started: bool = False) -> Config:

@@ -121,7 +121,7 @@ def _fit(
 ) -> tuple[TorchReader, pd.DataFrame]:
     torch.manual_seed(config.seed)
     alphabet, batches = train.alphabet, train.batches(config, own_rank())
-    model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout)
+    model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout, config.blocks)
     if start is not None:
         _take_over(model, start, alphabet)
     state = _start(model.to(session.device).to(memory_format=torch.channels_last), batches.steps, config)

@@ -492,9 +492,21 @@ def test_restrict_renormalises_what_is_left(logits, data):
     allowed = "".join(data.draw(st.sets(st.sampled_from(alphabet.characters), min_size=1)))
     logits[:, 0] = np.maximum(logits[:, 0], 0)
     kept = [0, *sorted(ids_of(allowed, logits))]
-    before, after = (np.exp(log_probabilities(one)) for one in (logits, restrict(logits, alphabet, allowed)))
-    assert after[:, kept] == pytest.approx(before[:, kept] / before[:, kept].sum(-1, keepdims=True), abs=1e-6)
+    before, after = log_probabilities(logits), np.exp(log_probabilities(restrict(logits, alphabet, allowed)))
+    for k, character in enumerate(alphabet.characters, 1):
+        if character not in allowed and character.swapcase() in allowed:  # it counts for its other case
+            twin = alphabet.characters.index(character.swapcase()) + 1
+            before[:, twin] = np.logaddexp(before[:, twin], before[:, k])
+    expected = np.exp(before[:, kept] - np.logaddexp.reduce(before[:, kept], axis=-1, keepdims=True))
+    assert after[:, kept] == pytest.approx(expected, abs=1e-6)
     assert after.sum() == pytest.approx(after[:, kept].sum())
+
+
+def test_the_case_that_is_not_allowed_counts_for_the_one_that_is():
+    cases = Alphabet("Aab")
+    scores = np.log([[0.1, 0.3, 0.4, 0.2]])
+    assert np.exp(restrict(scores, cases, "Ab")) == pytest.approx(np.array([[0.1, 0.7, 0, 0.2]]))
+    assert np.exp(restrict(scores, cases, "Aab")) == pytest.approx(np.exp(scores)), "with both nothing is folded"
 
 
 def test_only_known_characters_can_be_allowed():

@@ -62,7 +62,7 @@ def add_machine(command: argparse.ArgumentParser) -> None:
 
 def add_reading(command: argparse.ArgumentParser, weights: str | Path) -> None:
     """The options of a command that reads."""
-    command.add_argument("--weights", default=weights, help="kaggle, or a weights file, torch or .onnx (%(default)s)")
+    command.add_argument("--weights", default=weights, help="kaggle, general, or a weights file (%(default)s)")
     command.add_argument(
         "--length",
         type=lengths,

@@ -26,7 +26,7 @@ from captcha_lib.decode import (
 # Far more than captchas have: bounds on what a weights file says, or it could ask for any amount of memory.
 MAX_CHARACTERS, MAX_HEIGHT, MAX_WIDTH = 2**13, 2**11, 2**14
 MAX_BYTES = 2**26  # of a weights file
-PRETRAINED = {"kaggle": "kaggle.onnx"}
+PRETRAINED = {"kaggle": "kaggle.onnx", "general": "general.onnx"}
 FACTS = ("alphabet", "image_size", "length", "temperature", "conversion", "sizes")
 
 

@@ -18,8 +18,9 @@ from captcha_lib.model import CRNN, time_steps
 from captcha_lib.reading.base import FACTS, MAX_BYTES, Reader, reader_facts
 
 FORMAT, OLDER_FORMATS = "captcha_lib weights 4", ("captcha_lib weights 3", "captcha_lib weights 2")
-KEYS = {"format", "state", "channels", "hidden", *FACTS}
+KEYS = {"format", "state", "channels", "hidden", "blocks", *FACTS}
 MAX_FEATURES = 512  # of a layer; far more than the networks here have
+MAX_BLOCKS = 16
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class TorchReader(Reader):
         batches = torch.as_tensor(images).split(batch_size)
         return torch.cat([self.model(batch.to(device)).cpu() for batch in progress(batches)])
 
+    @property
+    def layers(self) -> dict:
+        """What its network is built with: the fields of `Config` that a training that starts from it has to take."""
+        return {"channels": self.model.channels, "hidden": self.model.hidden, "blocks": self.model.blocks}
+
     def save(self, path: Path) -> None:
         """Writes a weights file: a dict of tensors, matrices in half precision, and plain values; no code."""
         weights = {
@@ -48,6 +54,7 @@ class TorchReader(Reader):
             "sizes": [list(size) for size in self.sizes],
             "channels": list(self.model.channels),
             "hidden": self.model.hidden,
+            "blocks": self.model.blocks,
         }
         write_tensors(path, weights)
 
@@ -115,10 +122,10 @@ def _check_archive(path: Path) -> None:
 
 
 def _modern(weights: Any) -> Any:
-    """Weights of an older format as those of today: of grey pictures, and once with one temperature."""
-    if not isinstance(weights, dict) or weights.get("format") not in OLDER_FORMATS:
+    """Weights of an older format as those of today: of grey pictures, without blocks, and once with one temperature."""
+    if not isinstance(weights, dict) or weights.get("format") not in (FORMAT, *OLDER_FORMATS):
         return weights
-    weights = {"conversion": GREY, "sizes": [], **weights, "format": FORMAT}
+    weights = {"conversion": GREY, "sizes": [], "blocks": 0, **weights, "format": FORMAT}
     one = weights.get("temperature")
     return weights | ({"temperature": [one, one]} if isinstance(one, float) else {})
 
@@ -126,12 +133,14 @@ def _modern(weights: Any) -> Any:
 def _build(weights: dict, facts: dict) -> CRNN | None:
     """The network of a weights file, or None where the file contradicts itself."""
     channels, hidden, (height, width) = weights["channels"], weights["hidden"], facts["image_size"]
-    features = [*channels, hidden] if type(channels) is list else []
+    features, blocks = [*channels, hidden] if type(channels) is list else [], weights["blocks"]
+    if type(blocks) is not int or not 0 <= blocks <= MAX_BLOCKS:
+        return None
     if len(features) != 4 or any(type(n) is not int or not 1 <= n <= MAX_FEATURES for n in features) or hidden % 2:
         return None
     if (facts["length"] or 0) > time_steps(width):
         return None
-    model = CRNN(facts["alphabet"].num_classes, height, tuple(channels), hidden)
+    model = CRNN(facts["alphabet"].num_classes, height, tuple(channels), hidden, blocks=blocks)
     own, state = model.state_dict(), weights["state"]
     fits = isinstance(state, dict) and set(state) == set(own)
     if not fits or not all(_is_like(state[name], _stored(tensor)) for name, tensor in own.items()):
