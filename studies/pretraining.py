@@ -1,45 +1,83 @@
-"""The weights that small sets start from: a network that has learnt Latin letters and digits from generated captchas.
+"""The weights that know many kinds of captchas before they see one: learnt from the pictures of random makers alone.
 
-A small set of labelled images teaches a network what its own captchas look like; what an "R" is, it can know before. So
-small sets start from these weights where their alphabet allows it (`captcha_lib.recipe.GENERAL`), and need no fonts.
+They read at first sight (`captcha_lib.read(picture, weights="general")`), and small sets start from them where their
+alphabet allows it (`captcha_lib.recipe.GENERAL`).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
+
+from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
-from captcha_lib.generator.style import Style
+from captcha_lib.data.sizes import fit_images
+from captcha_lib.generator.draw import draw_texts
 from captcha_lib.reading.torch_reader import TorchReader
-from captcha_lib.recipe import CHARACTERS
 from captcha_lib.training import Session, fit
-from studies.fonts import free_fonts, matplotlib_fonts
+from studies.captchas import in_memory
+from studies.makers.draw import draw
+from studies.makers.families import CHARACTERS, make
 from studies.stream import Stream
 
-RECIPE = replace(Config(), epochs=40, per_epoch=10_000, batch_size=32, augment_strength=0.5, ema_decay=0.99)
+RECIPE = replace(
+    Config(), epochs=150, per_epoch=10_000, batch_size=64, learning_rate=2e-3, schedule_peak=0.1, warmup_epochs=6,
+    augment_strength=0.0, dropout=0.05, ema_decay=0.999, channels=(48, 96, 160), hidden=192, blocks=2,
+)  # fmt: skip
+OF_A_MAKER = 32  # pictures drawn together
+HELD, HELD_SEED = 500, 424242  # pictures that are not trained on
+RATE_ON = 1e-3  # learning rate of weights that can read already
+SIZES = ((18, 32), (72, 320))  # px, what makers draw; see `Reader.sizes`
 
 
-def general_style() -> Style:
-    """Everything varied as far as people could still read it, at the size that small sets are read at."""
-    return Style(
-        characters=CHARACTERS,
-        length=(4, 6),
-        fonts=(*matplotlib_fonts(), *free_fonts()),
-        size=(28, 42),
-        start=(4, 40),
-        baseline=(38, 48),
-        spacing=(-3, 6),
-        glyph_width=(1.1, 1.7),
-        weight=(0.0, 0.5),
-        rotation=(-25.0, 25.0),
-        ink=(60, 255),
-        lines=(0, 3),
-        dots=(0, 150),
-        water=(0.0, 1.5),
-        ripple=(0.0, 1.2),
-        height=56,
-        width=288,
-    )
+@dataclass(frozen=True)
+class Makers(Stream):
+    """A stream of captchas of random makers, all resized to one size; a style is not needed."""
+
+    picture: tuple[int, int] = (48, 192)  # (H, W) in px
+    left_out: str = ""  # a family that is never drawn
+
+    @property
+    def alphabet(self) -> Alphabet:
+        return Alphabet.of([CHARACTERS])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.picture
+
+    @property
+    def length(self) -> int | None:
+        return None
+
+    @property
+    def longest(self) -> str:
+        """A text that needs as many time steps as any."""
+        return CHARACTERS[:10]
+
+    def identity(self) -> str:
+        size = f"{self.picture}, without {self.left_out or 'none'}"
+        return f"makers, {self.per_epoch} an epoch, {size}, seed {self.seed}"
+
+    def drawn(self, n: int, rng: np.random.Generator) -> tuple[list[str], torch.Tensor]:
+        texts: list[str] = []
+        images: list[np.ndarray] = []
+        while len(texts) < n:
+            style = make(rng, left_out=self.left_out)
+            more = draw_texts(min(OF_A_MAKER, n - len(texts)), rng, style)
+            images += list(draw(more, rng, style)[:, 0].numpy())
+            texts += more
+        return texts, torch.from_numpy(fit_images(images, self.picture))
 
 
-def learn_general(config: Config = RECIPE, session: Session = Session()) -> TorchReader:
-    """Trains these weights; the session names the checkpoint."""
-    return fit(Stream(config.per_epoch, general_style(), config.seed), None, config, session=session)[0]
+def learn_general(
+    config: Config = RECIPE, start: TorchReader | None = None, session: Session = Session()
+) -> TorchReader:
+    """Trains these weights, on from those of `start` where there are some; the session names the checkpoint.
+
+    Pictures of other makers choose the epoch and calibrate the confidence; no real captcha does.
+    """
+    makers = Makers(config.per_epoch, seed=config.seed)
+    held = makers.drawn(HELD, np.random.default_rng([config.seed, HELD_SEED]))
+    config = config if start is None else replace(config, warmup_epochs=0, learning_rate=RATE_ON)
+    reader, _ = fit(makers, in_memory(*held, "makers", makers.alphabet), config, start, session)
+    return replace(reader, length=None, sizes=SIZES)

@@ -76,6 +76,18 @@ class Stream:
         """The length of all the texts, or None if they have several."""
         return self.style.length[0] if len(set(self.style.length)) == 1 else None
 
+    @property
+    def longest(self) -> str:
+        """A text that needs as many time steps as any."""
+        return self.style.characters[0] * self.style.length[1]
+
+    def drawn(self, n: int, rng: np.random.Generator) -> tuple[list[str], torch.Tensor]:
+        """Draws n captchas: texts, (n, 1, H, W) uint8."""
+        texts: list[str] = []
+        while len(texts) < n:
+            texts += [text for text in draw_texts(n - len(texts), rng, self.style) if text not in self.without]
+        return texts, draw(texts, rng, self.style)
+
     def identity(self) -> str:
         """Identifies this stream."""
         drawn = self.style.identity(), self.seed, self.scrambled, sorted(self.without)
@@ -96,7 +108,7 @@ class StreamBatches:
         self.stream, self.rank = stream, rank
         self.batch_size = -(-config.batch_size // rank.world)
         self.steps = -(-stream.per_epoch // (self.batch_size * rank.world))
-        self.named_texts = [("stream", stream.style.characters[0] * stream.style.length[1])]  # the most time steps
+        self.named_texts = [("stream", stream.longest)]
         self.measured: dict[str, float] = {}
         self._batches: Iterator[Batch] | None = None
 
@@ -150,10 +162,7 @@ class StreamBlocks(IterableDataset):
 def draw_block(stream: Stream, n: int, epoch: int, block: int) -> tuple[list[str], torch.Tensor]:
     """Draws `n` captchas of a stream, always the same ones for an epoch and a block: texts, (n, 1, H, W) uint8."""
     rng = np.random.default_rng([stream.seed, epoch, block])
-    texts: list[str] = []
-    while len(texts) < n:
-        texts += [text for text in draw_texts(n - len(texts), rng, stream.style) if text not in stream.without]
-    images = draw(texts, rng, stream.style)
+    texts, images = stream.drawn(n, rng)
     order = rng.permutation(n)
     return [texts[i] for i in np.roll(order, stream.scrambled)], images[order]
 

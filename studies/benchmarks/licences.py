@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from captcha_lib.files import replacing
 from studies.evidence import ROOT
-from studies.fonts import FREE_FACES
+from studies.fonts import FACES, FREE_FACES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PATH = ROOT / "LICENCES.md"
@@ -71,7 +71,9 @@ CARRIED = {
     "libzmq-": ("ZeroMQ", "MPL-2.0"),
 }
 # The fonts that captchas are drawn with: package -> how their files' names begin.
-FONT_PACKAGES = {"matplotlib": ("DejaVuS", "STIXGeneral"), "captcha": ("",)} | dict.fromkeys(FREE_FACES, ("",))
+FONT_PACKAGES = {"matplotlib": ("DejaVuS", "STIXGeneral"), "captcha": ("",)} | dict.fromkeys(
+    (*FREE_FACES, *FACES), ("",)
+)
 
 
 def main() -> None:
@@ -157,11 +159,11 @@ def packages() -> list[tuple[str, str, str, str]]:
 
 
 def fonts() -> list[tuple[str, str, int, str]]:
-    """The fonts that the generators may draw with: package, family, number of files, licence as each file states it."""
+    """The fonts that the generators may draw with: package, family, number of files, licence as the files state it."""
     rows = []
     for package, prefixes in FONT_PACKAGES.items():
         files = [file for file in distribution(package).files or [] if file.suffix in (".ttf", ".otf")]
-        stated = [_font(Path(file.locate())) for file in files if file.name.startswith(prefixes)]
+        stated = [_font(Path(file.locate()), package) for file in files if file.name.startswith(prefixes)]
         rows += [(package, *family, stated.count(family)) for family in sorted(set(stated))]
     return [(package, family, count, spdx) for package, family, spdx, count in rows]
 
@@ -176,12 +178,12 @@ def carried() -> list[tuple[str, str, str]]:
     return rows
 
 
-def _font(path: Path) -> tuple[str, str]:
-    """The family of a font file and its licence, from its name table: 16 or 1, 13 and 14."""
+def _font(path: Path, package: str) -> tuple[str, str]:
+    """The family of a font file and its licence, from its name table: 16 or 1, 13 and 14; or else from its package."""
     names = TTFont(path, lazy=True)["name"]
     text = f"{names.getDebugName(13)} {names.getDebugName(14)}"
     known = (spdx for words, spdx in FONT_TEXTS.items() if words in text)
-    if (spdx := next(known, None)) is None:
+    if (spdx := next(known, None) or distribution(package).metadata["License-Expression"]) is None:
         raise LookupError(f"{path} states no licence that is known: {text}")
     return names.getDebugName(16) or names.getDebugName(1), spdx
 
