@@ -19,7 +19,7 @@ export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
 export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 
 .PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep zero labels protect \
-	peers bench-train bench-read bench-stream bench-own bench-same general reference evidence evidence-check book wheel licences audit clean
+	peers bench-train bench-read bench-stream bench-own bench-same general first-sight adapt reference evidence evidence-check book wheel licences audit clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
@@ -42,7 +42,9 @@ help:
 	@echo "make bench-same   the same seeds with other threads and precision"
 	@echo "make licences     list what the project depends on, and under which licences"
 	@echo "make audit        ask PyPI for known vulnerabilities of the locked versions"
-	@echo "make general      learn the weights that small sets start from"
+	@echo "make general      learn the weights that read at first sight: two hours on two cores"
+	@echo "make first-sight  what readers read of sets that they never saw: SETS=\"folder folder\""
+	@echo "make adapt        what a reader teaches itself of sets without labels: SETS=\"folder folder\""
 	@echo "make book         the documentation as a static site, in $(OUT)/book"
 	@echo "make wheel        a wheel of the library with its weights, in $(OUT)/dist"
 	@echo "make evidence-check  list the figures that come from older code"
@@ -155,9 +157,17 @@ bench-own: $(INSTALLED) $(PEERS)/.installed
 bench-same: $(INSTALLED)
 	$(BIN)/python -m studies.benchmarks.same --out "$(OUT)"
 
-# The weights that small sets start from: about half an hour on two cores.
+# The weights that read at first sight: about two hours on two cores. It goes on where it was stopped.
 general: $(INSTALLED)
-	$(STUDY) pretrain --resume --out "$(OUT)/general.pth"
+	$(STUDY) pretrain --threads 1 --resume --out "$(OUT)/general.pth"
+	$(BIN)/captcha-lib export --weights "$(OUT)/general.pth" --out "$(OUT)/general.onnx"
+
+# Folders of labelled images, such as SETS="kind/labelled other/labelled"; nothing is learnt from their labels.
+first-sight: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python -m studies.benchmarks.first_sight $(SETS) --out "$(OUT)/first-sight"
+
+adapt: $(INSTALLED)
+	$(STUDY) adapt $(SETS) --out "$(OUT)/adapt"
 
 # The runs on the official split and the generated captchas: about ten minutes. Give DATA=kaggle or the folder of its
 # images. The weights go into the package.
@@ -188,7 +198,7 @@ evidence: reference crossval zero labels protect bench-train bench-read bench-st
 		--judge $(REFERENCE)/label_judge.csv --out "$(OUT)/label_audit.csv"
 	$(STUDY) plant --out "$(OUT)/planted"
 	$(MAKE) crossval # once more, with the audited labels; nothing is trained
-	cp "$(OUT)/general.pth" captcha_lib/weights/general.pth
+	cp "$(OUT)/general.pth" "$(OUT)/general.onnx" captcha_lib/weights/
 	$(STUDY) record --by "python -m studies crossval --folds 10 --seeds 3 --generated 1000" "$(OUT)"/crossval/*.json "$(OUT)"/crossval/*.csv "$(OUT)"/crossval/*.png
 	$(STUDY) record --by "python -m studies audit" "$(OUT)/label_audit.csv"
 	$(STUDY) record --by "python -m studies plant" "$(OUT)/planted/planted.csv"

@@ -25,6 +25,7 @@ __version__ = "0.2.0"
 
 # The public names, each imported when it is first used (PEP 562): reading does not wait for torch. See __init__.pyi.
 _HOMES = {
+    "adapting": "adapt",
     "alphabet": "Alphabet",
     "config": "Config InputError",
     "data.captchas": "Captchas",

@@ -1,3 +1,4 @@
+from captcha_lib.adapting import adapt as adapt
 from captcha_lib.alphabet import Alphabet as Alphabet
 from captcha_lib.config import Config as Config
 from captcha_lib.config import InputError as InputError

@@ -12,6 +12,7 @@ from captcha_lib.config import SPLITS_DIR, WEIGHTS_DIR
 from captcha_lib.data.colour import CONVERSIONS
 from captcha_lib.metrics import wilson_interval
 from studies.confidence import clustered_interval
+from studies.pretraining import RECIPE
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "output" / "reference"
@@ -33,6 +34,7 @@ KERAS = [
     ("Keras example, one core, 100 epochs", "988 and 855 to the end", "two seeds", "53.7 and 99.3"),
     ("Keras example as published", "it stops on the blank plateau", "", "0"),
 ]
+GIVEN = ("nothing", "alphabet and length")
 KINDS = {
     "pure": "*pure*: generated captchas alone",
     "adapted": "*adapted*: then the unlabelled images, under the texts that it reads there and is sure of",
@@ -301,6 +303,48 @@ def own() -> str:
     return markdown(f"{head} | training, s", rows)
 
 
+def _first_sight() -> pd.DataFrame:
+    """Exact match in %, a row a set; columns: what is given, the reader; of ddddocr the better of its two models."""
+    found = rates("first_sight")
+    found["reader"] = found["reader"].str.replace("ddddocr beta", "ddddocr")
+    found["rate"] *= 100
+    return found.pivot_table(values="rate", index="set", columns=["given", "reader"], aggfunc="max")
+
+
+def _taught() -> pd.DataFrame:
+    """What readers taught themselves, means over seeds in %, a row a set."""
+    table = csv("adapt")
+    counts = table[["exact_before", "exact", "exact_expected", "n", "seconds"]].astype(float).assign(set=table["set"])
+    for name in ("exact_before", "exact", "exact_expected"):
+        counts[name] *= 100 / counts["n"]
+    return counts.groupby("set").mean()
+
+
+def first_sight() -> str:
+    """The means over the sets, of each reader."""
+    seen, taught = _first_sight(), _taught()
+    rows = []
+    for reader in ("captcha_lib, general", "ddddocr", "captcha-whisperer"):
+        plain, known = (f"{seen[given, reader].mean():.1f}" for given in GIVEN)
+        after = f"{taught['exact'].mean():.1f}" if "general" in reader else ""
+        name = {"captcha_lib, general": '**`weights="general"`**'}.get(reader, reader)
+        rows.append((name, plain, known, after))
+    head = f"mean of {len(seen)} real sets, % | at first sight | alphabet and length given"
+    return markdown(f"{head} | after it taught itself 300 pictures", rows)
+
+
+def first_sight_sets() -> str:
+    seen, taught = _first_sight(), _taught()
+    readers = ("captcha_lib, general", "ddddocr", "captcha-whisperer")
+    rows = []
+    for name, row in seen.iterrows():
+        after = taught.loc[str(name)]
+        found = [f"{row[given, reader]:.1f}" for given in GIVEN for reader in readers]
+        rows.append((name, *found, *(f"{after[what]:.1f}" for what in ("exact_before", "exact", "exact_expected"))))
+    head = "set | general | ddddocr | whisperer | general, given | ddddocr, given | whisperer, given"
+    return markdown(f"{head} | before it teaches itself | after | as it believes", rows)
+
+
 def calibration() -> str:
     found = figures("calibration")
     rows = []
@@ -482,6 +526,8 @@ def values() -> dict[str, str]:
         "train_seconds": f"{figures('metrics')['train_seconds']:.0f}",
         "times_in_batches": f"{ours['images_per_second'] / theirs['images_per_second']:.0f}",
         "times_alone": f"{theirs['ms_single'] / ours['ms_single']:.0f}",
+        "general_pictures": f"{RECIPE.epochs * RECIPE.per_epoch / 1e6:.1f}",
+        "adapt_seeds": str(csv("adapt")["seed"].nunique()),
         "ddddocr_given": percent(_reader("ddddocr, exact five")["exact"]),
     }
 
@@ -490,6 +536,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
         headline, kaggle, decoders, misread, seeds, audit, zero_labels, label_curve, protect, streams, processes, own,
-        calibration, same, time_to_accuracy, speed, predict, reading_speed, network, memory, versions,
+        first_sight, first_sight_sets, calibration, same, time_to_accuracy, speed, predict, reading_speed, network,
+        memory, versions,
     )
 }  # fmt: skip

@@ -29,6 +29,8 @@ _STUDIES = {
     "protect": "studies.protect",
     "growth": "studies.growth",
     "pretrain": "studies.pretraining",
+    "adapt": "studies.self_taught",
+    "left-out": "studies.left_out",
 }
 
 

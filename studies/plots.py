@@ -141,3 +141,38 @@ def _apart(rows: pd.DataFrame, points: float = 3.0) -> pd.DataFrame:
         if all(abs(loss - rows["machine_loss"][k]) >= points for k in kept):
             kept.append(i)
     return rows.loc[kept]
+
+
+def plot_families(rates: pd.Series, n: int) -> Figure:
+    """The share of pictures that are read exactly, a bar a family of makers, with 95 % Wilson intervals of n each."""
+    rates = rates.sort_values()
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.22 * len(rates) + 0.8), layout="constrained")
+    low_high = np.array([wilson_interval(round(rate * n), n) for rate in rates])  # (rows, 2)
+    errors = 100 * np.abs(low_high - rates.to_numpy()[:, None]).T
+    axis.barh(rates.index, 100 * rates, xerr=errors, color=RIGHT, ecolor="grey")
+    axis.set(xlabel="read exactly, %", xlim=(0, 100))
+    return finished(figure)
+
+
+def plot_rounds(rounds: pd.DataFrame, pictures: int) -> Figure:
+    """What a reader that teaches itself believes, round by round: see `adapting.Adapted`."""
+    figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3), layout="constrained")
+    axis.plot(rounds["round"], 100 * rounds["believed"] / pictures, marker=".", label="pictures that are believed")
+    axis.plot(rounds["round"], 100 * rounds["agreed"], marker=".", label="views that agree")
+    if "right" in rounds:
+        axis.plot(rounds["round"], 100 * rounds["right"], marker=".", color=RIGHT, label="readings that are right")
+    axis.set(xlabel="round", ylabel="%", ylim=(0, 102))
+    axis.legend(loc="lower right")
+    return finished(figure)
+
+
+def plot_sureness(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+    """Confidences of right and of wrong readings, before and after; tables with the columns confidence and right."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8), sharey=True, layout="constrained")
+    for axis, table, name in zip(axes, (before, after), ("at first sight", "after it taught itself"), strict=True):
+        parts = [table.loc[table["right"] == right, "confidence"] for right in (True, False)]
+        axis.hist(parts, bins=np.linspace(0, 1, 11), stacked=True, color=[RIGHT, WRONG], label=["right", "wrong"])
+        axis.set(xlabel="confidence", title=name)
+    axes[0].set(ylabel="pictures")
+    axes[0].legend()
+    return finished(figure)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 
 from captcha_lib import __version__
-from captcha_lib.commands import check, data, reading, training
+from captcha_lib.commands import adapting, check, data, reading, training
 from captcha_lib.config import InputError, missing_extra, printable
 
 MAX_SEED = 2**32
@@ -48,6 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("captcha-lib", description="Learn and read text captchas.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, check, training, reading):
+    for group in (data, check, training, adapting, reading):
         group.add_commands(commands)
     return parser

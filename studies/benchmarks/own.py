@@ -109,10 +109,20 @@ def read_by_ddddocr(test: Captchas, alphabet: Alphabet, peers: Path) -> int | No
     if not peers.exists():
         return None
     lengths = [len(label) for label in test.labels]
-    asked = {"characters": alphabet.characters, "files": [str(path) for path in test.paths], "lengths": lengths}
-    command = [str(peers), "-m", "studies.benchmarks.ddddocr_given"]
+    asked = {
+        "reader": "ddddocr",
+        "characters": alphabet.characters,
+        "files": [str(path) for path in test.paths],
+        "lengths": lengths,
+    }
+    return count_exact(ask_peer(asked, peers), test.labels)
+
+
+def ask_peer(asked: dict, peers: Path) -> list[str]:
+    """The texts that a peer reads, see `peer`; `peers` is the Python that has it."""
+    command = [str(peers), "-m", "studies.benchmarks.peer"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True, cwd=ROOT)
-    return count_exact(json.loads(done.stdout), test.labels)
+    return json.loads(done.stdout)
 
 
 def _drawn(name: str, part: str, out: Path) -> Path:

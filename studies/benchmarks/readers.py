@@ -45,8 +45,7 @@ def captcha_lib_torch(options: Namespace) -> Loaded:
 
 def ddddocr_plain(options: Namespace) -> Loaded:
     """ddddocr as its README says: 8,210 characters, any length, case folded."""
-    engine = _ddddocr()
-    return Loaded(lambda raw: engine.classification(raw).lower(), None, _ddddocr_size())
+    return Loaded(ddddocr_plain_reader(), None, _ddddocr_size())
 
 
 def ddddocr_exact(options: Namespace) -> Loaded:
@@ -55,11 +54,17 @@ def ddddocr_exact(options: Namespace) -> Loaded:
     return Loaded(lambda raw: spell(scores(raw)[None], ALPHABET, LENGTH)[0], None, _ddddocr_size())
 
 
-def ddddocr_scores(alphabet: Alphabet) -> Callable[[bytes], np.ndarray]:
+def ddddocr_plain_reader(beta: bool = False) -> Callable[[bytes], str]:
+    """From the bytes of a file to what ddddocr reads, case folded."""
+    engine = _ddddocr(beta)
+    return lambda raw: engine.classification(raw).lower()
+
+
+def ddddocr_scores(alphabet: Alphabet, beta: bool = False) -> Callable[[bytes], np.ndarray]:
     """From the bytes of a file to ddddocr's scores (T, K) of an alphabet's classes."""
     from PIL import Image
 
-    owner = _ddddocr()  # it closes its engine when it goes
+    owner = _ddddocr(beta)  # it closes its engine when it goes
     engine = owner.ocr_engine
     name = engine.session.get_inputs()[0].name
     classes = _classes_of(engine.charset_manager.get_charset(), blank=0, alphabet=alphabet)
@@ -81,16 +86,35 @@ def captcha_whisperer_plain(options: Namespace) -> Loaded:
 
 def captcha_whisperer_exact(options: Namespace) -> Loaded:
     """captcha-whisperer's scores limited to our characters, decoded to five characters."""
+    _, preprocess = _whisperer()
+    score = _whisperer_scores_of(ALPHABET)
+    return _in_batches(preprocess, lambda pictures: spell(score(pictures), ALPHABET, LENGTH))
+
+
+def whisperer_plain_reader() -> Callable[[bytes], str]:
+    """From the bytes of a file to what captcha-whisperer reads, case folded."""
+    recognizer, preprocess = _whisperer()
+    return lambda raw: recognizer.recognize_batch([preprocess(raw)])[0]["text"].lower()
+
+
+def whisperer_scores(alphabet: Alphabet) -> Callable[[bytes], np.ndarray]:
+    """From the bytes of a file to captcha-whisperer's scores (T, K) of an alphabet's classes."""
+    _, preprocess = _whisperer()
+    score = _whisperer_scores_of(alphabet)
+    return lambda raw: score([preprocess(raw)])[0]
+
+
+def _whisperer_scores_of(alphabet: Alphabet) -> Callable[[list[np.ndarray]], np.ndarray]:
     from captcha_whisperer import BLANK_INDEX, LABELS
 
-    recognizer, preprocess = _whisperer()
-    classes = _classes_of(list(LABELS), BLANK_INDEX, ALPHABET)
+    recognizer, _ = _whisperer()
+    classes = _classes_of(list(LABELS), BLANK_INDEX, alphabet)
 
-    def read(pictures: list[np.ndarray]) -> list[str]:
+    def score(pictures: list[np.ndarray]) -> np.ndarray:
         scores = recognizer._session.run(None, {recognizer._input_name: np.concatenate(pictures)})[0]  # (T, B, their K)
-        return spell(_fold(scores.transpose(1, 0, 2), classes), ALPHABET, LENGTH)
+        return _fold(scores.transpose(1, 0, 2), classes)
 
-    return _in_batches(preprocess, read)
+    return score
 
 
 def tesseract(options: Namespace) -> Loaded:
@@ -165,10 +189,11 @@ def _in_batches(preprocess: Callable[[bytes], np.ndarray], read: Callable[[list[
     return Loaded(lambda raw: read([preprocess(raw)])[0], many, default_model_path().stat().st_size)
 
 
-def _ddddocr() -> Any:
+def _ddddocr(beta: bool = False) -> Any:
+    """With the older of its two models, which is its default, or with the other one."""
     import ddddocr
 
-    return ddddocr.DdddOcr(show_ad=False)
+    return ddddocr.DdddOcr(show_ad=False, beta=beta)
 
 
 def _ddddocr_size() -> int:

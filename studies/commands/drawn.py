@@ -1,4 +1,4 @@
-"""The commands that learn from drawn captchas: sample, stream, zero, labels, protect, pretrain."""
+"""The commands that need no labels, or few: sample, stream, zero, labels, protect, pretrain, adapt."""
 
 import argparse
 import string
@@ -90,11 +90,32 @@ def add_commands(commands: Any) -> None:
         "learn the weights that small sets start from; needs the extra 'fonts'",
         CONTINUE + " with --resume",
     )
-    command.add_argument("--epochs", type=count, help="of 10,000 generated captchas (40)")
+    command.add_argument("--epochs", type=count, help="of 10,000 generated captchas (150)")
+    command.add_argument("--start", type=Path, help="weights of the same network to go on from (random ones)")
     command.add_argument("--seed", type=int, default=0, help="of the captchas and the training (%(default)s)")
     command.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out")
     command.add_argument("--out", type=Path, default=RUN_DIR / "general.pth", help="(%(default)s)")
     add_machine(command)
+
+    command = add_command(
+        commands,
+        "adapt",
+        adapt,
+        "let readers teach themselves sets of labelled images, and score them; resumes",
+        CONTINUE,
+    )
+    command.add_argument(
+        "sets", nargs="+", metavar="FOLDER", help="labelled images; those of a folder `fresh` beside it are scored"
+    )
+    command.add_argument("--weights", default="general", help="to begin with (%(default)s)")
+    command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--labels", type=int, default=0, help="that a person gives where they count (%(default)s)")
+    _add_jobs(command, "adapt")
+
+    command = add_command(
+        commands, "left-out", left_out, "learn from makers without one family each, and read all; resumes", CONTINUE
+    )
+    _add_jobs(command, "left-out")
 
 
 def lengths(text: str) -> tuple[int, int]:
@@ -192,15 +213,48 @@ def protect(options: argparse.Namespace) -> None:
 
 def pretrain(options: argparse.Namespace) -> None:
     device = prepare_machine(options)
+    from captcha_lib.reading.torch_reader import TorchReader
+    from captcha_lib.runs.distributed import leads
     from captcha_lib.training import Session
     from studies.pretraining import RECIPE, learn_general
+    from studies.stream import process_group
 
-    check_writable(options.out)
+    start = TorchReader.load(options.start) if options.start else None
     config = replace(RECIPE, seed=options.seed, epochs=options.epochs or RECIPE.epochs)
-    checkpoint = options.out.with_suffix(".checkpoint")
-    session = Session(checkpoint=checkpoint, resume=options.resume, device=device, report=report)
-    learn_general(config, session).save(options.out)
-    report(f"weights in {options.out}")
+    with process_group(device) as device:
+        checkpoint = options.out.with_suffix(".checkpoint")
+        session = Session(checkpoint=checkpoint, resume=options.resume, device=device, report=report)
+        reader = learn_general(config, start, session)
+        if leads():
+            reader.save(options.out)
+            report(f"weights in {options.out}")
+
+
+def adapt(options: argparse.Namespace) -> None:
+    from captcha_lib.runs.results import machine, write_json
+    from studies.benchmarks.first_sight import named_sets
+    from studies.self_taught import teach_sets
+
+    sets = named_sets(options.sets)
+    table = teach_sets(sets, options.out / "jobs", options.seeds, options.labels, options.weights, options.jobs, report)
+    write_csv(options.out / "adapt.csv", table)
+    write_json(options.out / "adapt.json", {"labels": options.labels, "threads_per_job": 1} | machine())
+    rates = table.assign(
+        **{name: 100 * table[name] / table["n"] for name in ("exact_before", "exact", "exact_expected")}
+    )
+    means = rates.groupby("set", sort=False)[["exact_before", "exact", "exact_expected", "seconds"]].mean()
+    report(means.round(1).to_string())
+    report(f"mean: {means['exact_before'].mean():.1f} before, {means['exact'].mean():.1f} after")
+
+
+def left_out(options: argparse.Namespace) -> None:
+    from captcha_lib.runs.results import machine, write_json
+    from studies.left_out import leave_out
+
+    table = leave_out(options.out / "jobs", jobs=options.jobs, report=report)
+    write_csv(options.out / "families.csv", table)
+    write_json(options.out / "families.json", {"threads_per_job": 1} | machine())
+    report(f"results in {options.out}")
 
 
 def _add_jobs(command: argparse.ArgumentParser, name: str) -> None:

@@ -207,7 +207,7 @@ def test_protect(monkeypatch, tmp_path, capsys):
 
 
 def test_pretrain_saves_weights(monkeypatch, tmp_path, reader, capsys):
-    monkeypatch.setattr("studies.pretraining.learn_general", lambda config, session: reader)
+    monkeypatch.setattr("studies.pretraining.learn_general", lambda config, start, session: reader)
     assert run("pretrain", "--threads", 1, "--out", tmp_path / "general.pth") == 0
     assert (tmp_path / "general.pth").is_file()
     assert "weights in" in capsys.readouterr().out
@@ -232,3 +232,20 @@ def test_results_are_recorded_and_checked(monkeypatch, tmp_path, capsys):
 def test_a_stream_is_of_the_generated_data_alone(folder, refuse):
     said = refuse("stream", "--data", folder, "--n", 100)
     assert "is like the generated data only; give --data generated" in said
+
+
+def test_adapt_prints_a_row_a_set(tmp_path, monkeypatch, capsys):
+    row = {"set": "one", "seed": 0, "exact_before": 5, "exact": 8, "exact_expected": 7.5, "n": 10, "seconds": 1.0}
+    monkeypatch.setattr("studies.self_taught.teach_sets", lambda sets, out, *given: pd.DataFrame([row]))
+    assert run("adapt", tmp_path / "one", "--out", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "mean: 50.0 before, 80.0 after"
+    assert (tmp_path / "adapt.csv").read_text().splitlines()[
+        0
+    ] == "set,seed,exact_before,exact,exact_expected,n,seconds"
+
+
+def test_left_out_writes_its_table(tmp_path, monkeypatch):
+    table = pd.DataFrame([{"left_out": "", "family": "bent", "exact": 1, "n": 2}])
+    monkeypatch.setattr("studies.left_out.leave_out", lambda out, jobs, report: table)
+    assert run("left-out", "--out", tmp_path) == 0
+    assert (tmp_path / "families.csv").read_text() == "left_out,family,exact,n\n,bent,1,2\n"

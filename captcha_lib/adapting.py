@@ -1,0 +1,304 @@
+"""`adapt`: a reader learns a kind of captchas from pictures that nobody labelled, or of which a few are.
+
+It reads them, believes the readings that are surest and that other views of the picture agree with, learns from these,
+and reads again (self-training: Scudder, IEEE Transactions on Information Theory 1965; Lee, "Pseudo-Label", ICML
+workshop 2013). It reads as if all characters were equally frequent, as captchas are drawn (distribution alignment:
+Berthelot et al., "ReMixMatch", ICLR 2020).
+
+Two readers do so, each with half of the pictures, and each tells the other what to believe (co-training: Blum and
+Mitchell, COLT 1998): so what is believed of a picture comes from a reader that did not learn from it. The mean of their
+weights (Wortsman et al., "Model soups", ICML 2022) goes on with all of the pictures.
+"""
+
+import copy
+import hashlib
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from captcha_lib.alphabet import Alphabet
+from captcha_lib.augment import augment
+from captcha_lib.config import Config, InputError
+from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.folders import read_bytes
+from captcha_lib.data.images import decode_image
+from captcha_lib.data.sizes import fit_images
+from captcha_lib.decode import Length, Reading, restrict
+from captcha_lib.files import progress
+from captcha_lib.reading.base import weights_path
+from captcha_lib.reading.predict import ImageFile, image_files
+from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.training import fit, silent
+
+LEAST = 20  # pictures; from fewer nothing can be learnt
+VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
+BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9)  # the share of the pictures that is believed, round by round
+SURE = 0.3  # the share of the readings that tells what a kind is, the surest first
+RARE = 0.05  # of the characters of these; a class of characters that is rarer is taken for mistakes
+KEPT = 0.8  # of what the old reader is believed to have read right, the share that has to stay as it is
+BALANCED, STEP, LIMIT = 6, 0.4, 1.5  # passes over the scores, their steps, and the most that is added to one, in nats
+CLASSES = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
+# 120 steps a round, for a network that can read already.
+STEPS = Config(
+    epochs=3, per_epoch=1280, batch_size=32, learning_rate=6e-4, warmup_epochs=0, augment_ramp=0, ema_decay=0.98
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of captchas: the characters that occur, the length of the texts, and how many of the surest are such."""
+
+    characters: str
+    length: Length
+    sure: float = 1.0
+
+    def __str__(self) -> str:
+        length = "{} to {}".format(*self.length) if isinstance(self.length, tuple) else self.length or "any number of"
+        return f"texts of {length} characters of {self.characters}; {self.sure:.0%} of the surest readings are such"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What became of a reader.
+
+    Attributes:
+        reader: the new one, or the old one where the new one is not believed.
+        kind: what was given, or found out.
+        expected: the exact match that it is believed to have, estimated without a label; not a number before it learnt.
+        rounds: one row a round: round, believed (pictures), agreed (share of the views).
+    """
+
+    reader: TorchReader
+    kind: Kind
+    expected: float = float("nan")
+    rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def read(self, images: torch.Tensor) -> list[Reading]:
+        """What it reads in pictures of the kind, (N, 1, H, W) uint8."""
+        return _read(self.reader, images, self.kind)
+
+    @property
+    def belief(self) -> str:
+        """What it believes about itself, in words."""
+        if np.isnan(self.expected):
+            return "it has learnt nothing yet"
+        return f"it is believed to read {self.expected:.0%} of such pictures exactly"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a reader is taught with.
+
+    Attributes:
+        images: pictures (N, 1, H, W) uint8.
+        kind: what is known of them.
+        labels: the right texts of some, by their numbers.
+        numbers: of the pictures that count; the other ones count only where they are labelled.
+    """
+
+    images: torch.Tensor
+    kind: Kind
+    labels: Mapping[int, str]
+    numbers: np.ndarray
+
+    @property
+    def pictures(self) -> torch.Tensor:
+        return self.images[self.numbers]
+
+
+class Vote(NamedTuple):
+    """What views of N pictures are read as: most often, the share of the views, and the confidence without a warp."""
+
+    texts: list[str]
+    agreed: np.ndarray
+    sure: np.ndarray
+
+
+def adapt(
+    pictures: str | Path | Sequence[str | Path] | torch.Tensor,
+    start: str | Path | TorchReader = "general",
+    alphabet: str | None = None,
+    length: Length | None = None,
+    labels: Mapping[int, str] | None = None,
+    seed: int = 0,
+    report: Callable[[str], None] = silent,
+) -> Adapted:
+    """Teaches a reader a kind of captchas without labels, or with few.
+
+    Args:
+        pictures: a folder, image files, or pictures (N, 1, H, W) uint8 at the size that the reader takes.
+        start: the reader that it begins with, or its weights.
+        alphabet: the characters that occur; None finds out.
+        length: of the texts, see `Reader.decode`; None or 0 finds out.
+        labels: the texts of some of the pictures, by their numbers.
+        seed: of the order, the warps and the halves.
+        report: gets what was found out, a line a round, and what is believed in the end.
+
+    Raises InputError for pictures or weights that cannot be read, fewer than LEAST pictures, or characters that the
+    reader does not know.
+    """
+    reader = start if isinstance(start, TorchReader) else load_start(start)
+    if not isinstance(pictures, torch.Tensor):
+        paths = [pictures] if isinstance(pictures, str | Path) else pictures
+        pictures = load_pictures(image_files(map(Path, paths)), reader)
+    if len(pictures) < LEAST:
+        raise InputError(f"{len(pictures)} pictures are too few to learn from; give {LEAST} or more")
+    labels = labels or {}
+    kind = find_kind(reader, pictures, alphabet, length, labels)
+    report(str(kind))
+    lesson = Lesson(pictures, kind, labels, np.arange(len(pictures)))
+    taught, expected, rounds = _teach(lesson, reader, seed, report)
+    if not labels and not _agrees(taught, reader, lesson):
+        report("what it learnt contradicts what it was sure of before; the old reader is kept")
+        taught, expected = reader, float(np.mean([one.confidence for one in _read(reader, pictures, kind)]))
+    adapted = Adapted(taught, kind, expected, rounds)
+    report(adapted.belief)
+    return adapted
+
+
+def load_start(weights: str | Path) -> TorchReader:
+    """The reader of weights that can be trained further; raises InputError if there are none."""
+    return TorchReader.load(weights_path(weights).with_suffix(".pth"))
+
+
+def load_pictures(files: list[ImageFile], reader: TorchReader) -> torch.Tensor:
+    """Image files at the size that a reader takes, (N, 1, H, W) uint8; raises InputError that names all bad ones."""
+    pictures, bad = [], []
+    for file in progress(files):
+        try:
+            raw = read_bytes(file.path, str(file.path), file.root)
+            pictures += [*fit_images([decode_image(raw, str(file.path), reader.conversion)], reader.image_size)]
+        except InputError as error:
+            bad.append(str(error))
+    if bad:
+        raise InputError(f"{len(bad):,} files cannot be read; remove them", *bad)
+    return torch.from_numpy(np.stack(pictures))
+
+
+def find_kind(
+    reader: TorchReader, images: torch.Tensor, alphabet: str | None, length: Length | None, labels: Mapping[int, str]
+) -> Kind:
+    """What is not given, by the surest readings: the usual lengths, and the classes of characters that occur."""
+    readings = reader.decode(reader.logits(images, batch_size=32), length or 0, alphabet)
+    surest = sorted(readings, key=lambda one: -one.confidence)[: max(LEAST // 2, round(SURE * len(readings)))]
+    texts = [one.text for one in surest if one.text] + [*labels.values()]
+    lengths = Counter(map(len, texts))
+    if not length and lengths:
+        usual = [n for n, count in lengths.items() if count >= 0.1 * lengths.total()]
+        length = usual[0] if len(usual) == 1 else (min(usual), max(usual))
+    if alphabet is None:
+        counts = Counter("".join(texts))
+        classes = [*CLASSES, "".join(c for c in reader.alphabet.characters if c not in "".join(CLASSES))]
+        occurring = [one for one in classes if sum(counts[c] for c in one) > RARE * counts.total()]
+        read = {c for one in readings for c in one.text}
+        alphabet = "".join(c for c in reader.alphabet.characters if c in "".join(occurring) and c in read)
+    alphabet = Alphabet.of([alphabet or reader.alphabet.characters, *labels.values()]).characters
+    least, most = length if isinstance(length, tuple) else (length or 0, length or len(reader.alphabet.characters))
+    fits = [least <= len(text) <= most and set(text) <= set(alphabet) for text in texts]
+    return Kind(alphabet, length or 0, float(np.mean(fits)) if fits else 0.0)
+
+
+def _teach(
+    lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str], None]
+) -> tuple[TorchReader, float, pd.DataFrame]:
+    """A reader that was taught in rounds, the exact match that is expected of it, and what was believed in each."""
+    order, n = np.random.default_rng(seed).permutation(lesson.numbers), len(lesson.numbers)
+    halves = [replace(lesson, numbers=np.sort(order[i::2])) for i in range(2)]
+    pupils, rows = [start, start], []
+    if lesson.labels:  # these first
+        nothing = Vote([], np.zeros(0), np.zeros(0)), np.zeros(0, int)
+        pupils = [_learn(*nothing, lesson, start, 100 * seed + 90 + i) for i in range(2)]
+    warps = torch.Generator().manual_seed(seed)
+    for round_, share in enumerate(BELIEVED):
+        votes = [_vote(pupils[1 - i], halves[i], warps) for i in range(2)]
+        believed = [_surest(vote, share, least=0 if round_ == 0 else 0.5) for vote in votes]
+        agreed, of = float(np.mean(np.concatenate([vote.agreed for vote in votes]))), sum(map(len, believed))
+        rows.append({"round": round_ + 1, "believed": of, "agreed": agreed})
+        report(f"round {round_ + 1}: {of} of {n} readings believed, views agree on {agreed:.0%}")
+        seeds = [100 * seed + 10 * round_ + i for i in range(2)]
+        pupils = [_learn(*one) for one in zip(votes, believed, halves, pupils, seeds, strict=True)]
+    one, other = (_vote(pupils[1 - i], halves[i], warps) for i in range(2))
+    both = Vote(one.texts + other.texts, np.append(one.agreed, other.agreed), np.append(one.sure, other.sure))
+    lesson = replace(lesson, numbers=np.concatenate([half.numbers for half in halves]))
+    reader = _learn(both, _surest(both, 1.0, least=0.5), lesson, _mean(*pupils), 100 * seed + 99)
+    return reader, float(both.sure.mean()), pd.DataFrame(rows)
+
+
+def _surest(vote: Vote, share: float, least: float) -> np.ndarray:
+    """The places of a share of the pictures, the surest first, of whose views more than the `least` part agree."""
+    order = np.lexsort((-vote.sure, -vote.agreed))[: max(LEAST // 2, round(share * len(vote.texts)))]
+    return order[vote.agreed[order] > least]
+
+
+def _learn(vote: Vote, believed: np.ndarray, lesson: Lesson, start: TorchReader, seed: int) -> TorchReader:
+    """Trains a reader further, on the pictures that are believed, and as often on those that are labelled."""
+    numbers = lesson.numbers.tolist()
+    texts = {numbers[i]: vote.texts[i] for i in believed.tolist() if vote.texts[i] and numbers[i] not in lesson.labels}
+    labelled = [*lesson.labels] * max(1, round(len(texts) / max(1, len(lesson.labels))))
+    if not texts and not labelled:
+        return start
+    known = [*texts.values(), *(lesson.labels[i] for i in labelled)]
+    taught = pseudo_labelled(known, lesson.images[[*texts, *labelled]], Alphabet(lesson.kind.characters))
+    reader, _ = fit(taught, None, replace(STEPS, seed=seed, **start.layers), start=start)
+    fixed = lesson.kind.length if isinstance(lesson.kind.length, int) and lesson.kind.length else None
+    return replace(reader, length=fixed, conversion=start.conversion, sizes=start.sizes)
+
+
+def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
+    """The reader whose weights are the mean of two."""
+    model, (a, b) = copy.deepcopy(one.model), (reader.model.state_dict() for reader in (one, other))
+    model.load_state_dict({name: (a[name] + b[name]) / 2 if a[name].is_floating_point() else a[name] for name in a})
+    return replace(one, model=model)
+
+
+def pseudo_labelled(texts: list[str], images: torch.Tensor, alphabet: Alphabet) -> Captchas:
+    """Pictures (N, 1, H, W) uint8 that lie in no file, under the texts that are believed."""
+    rows = [(f"{i}.png", text, hashlib.sha256(text.encode()).hexdigest()) for i, text in enumerate(texts)]
+    manifest = pd.DataFrame(rows, columns=["file", "label", "sha256"])
+    manifest = manifest.assign(width=images.shape[3], height=images.shape[2], subset="train")
+    return Captchas("pseudo-labelled", manifest, images[:, 0].numpy(), alphabet=alphabet)
+
+
+def _read(reader: TorchReader, images: torch.Tensor, kind: Kind) -> list[Reading]:
+    """What a reader takes pictures of a kind for, if all characters of the kind are equally frequent."""
+    known = "".join(c for c in kind.characters if c in reader.alphabet.characters)
+    logits = restrict(np.asarray(reader.logits(images, batch_size=32)), reader.alphabet, known)
+    if len(images) >= LEAST:
+        logits[..., reader.alphabet.encode(known)] += _balance(logits, reader, known, kind.length)
+    return reader.decode(logits, kind.length)
+
+
+def _balance(logits: np.ndarray, reader: TorchReader, characters: str, length: Length) -> np.ndarray:
+    """What to add to the scores of C characters so that they are read more equally often: (N, T, K) -> (C,)."""
+    ids, added = reader.alphabet.encode(characters), np.zeros(len(characters))
+    for _ in range(BALANCED):
+        scores = logits.copy()
+        scores[..., ids] += added
+        counts = Counter("".join(reader.spell(scores, length)))
+        often = np.array([counts[character] for character in characters]) + 1
+        added = np.clip(added - STEP * np.log(often / often.mean() + 0.1), -LIMIT, LIMIT)
+    return added
+
+
+def _vote(reader: TorchReader, lesson: Lesson, warps: torch.Generator) -> Vote:
+    """What a reader and views of the pictures say."""
+    readings = _read(reader, lesson.pictures, lesson.kind)
+    views = [_read(reader, augment(lesson.pictures, WARPS, warps), lesson.kind) for _ in range(VIEWS)]
+    most = [Counter(one.text for one in of_one).most_common(1)[0] for of_one in zip(readings, *views, strict=True)]
+    agreed = np.array([count for _, count in most]) / (1 + VIEWS)
+    return Vote([text for text, _ in most], agreed, np.array([one.confidence for one in readings]))
+
+
+def _agrees(reader: TorchReader, start: TorchReader, lesson: Lesson) -> bool:
+    """Whether a new reader reads what the old one was surest of in the same way, nearly as often as that was sure."""
+    before, after = (_read(one, lesson.images, lesson.kind) for one in (start, reader))
+    surest = np.argsort([-one.confidence for one in before])[: max(LEAST // 2, len(before) // 10)]
+    same = [before[i].text == after[i].text for i in surest]
+    return float(np.mean(same)) >= KEPT * float(np.mean([before[i].confidence for i in surest]))

@@ -1,0 +1,96 @@
+"""What a reader teaches itself of sets whose labels it is not given: `python -m studies adapt FOLDER ...`.
+
+Each folder is a set of labelled images. Their labels give the alphabet and the lengths, and score; they teach nothing.
+The reader learns from the first `UNLABELLED` pictures, and is scored on others: on those of the folder `fresh` beside
+it, or on the rest, if there are enough, or else on the same pictures. With `labels` a person is imitated, who types the
+texts of the pictures that the reader is least sure of after it taught itself, and it learns again.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from captcha_lib.adapting import adapt, load_start
+from captcha_lib.data.load import load_data
+from captcha_lib.decode import Length
+from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.training import weights_digest
+from studies.jobs import Job, run_jobs
+
+UNLABELLED, LEAST_TEST, FRESH = 300, 100, "fresh"  # pictures, pictures, and the folder with others of the kind
+COLUMNS = ["set", "seed", "exact_before", "exact", "exact_expected", "n", "seconds"]
+
+
+class Set(NamedTuple):
+    """Pictures to learn from, pictures to score, both (N, 1, H, W) uint8, and what is given."""
+
+    images: torch.Tensor
+    texts: list[str]
+    test: torch.Tensor
+    test_texts: list[str]
+    alphabet: str
+    length: Length
+
+
+def teach_sets(
+    folders: dict[str, Path],
+    out: Path,
+    seeds: int = 3,
+    labels: int = 0,
+    weights: str | Path = "general",
+    jobs: int = 2,
+    report: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """One row a set and seed: set, seed, exact_before, exact, exact_expected (counts), n, seconds.
+
+    Case is told apart where the alphabet of the set has both.
+    """
+    start = {"start": weights_digest(load_start(weights)), "labels": labels}
+    work = {
+        f"{name}-{seed}": Job(teach_set, (name, folder, seed, labels, weights), {"set": name, "seed": seed})
+        for name, folder in folders.items()
+        for seed in range(seeds)
+    }
+    return pd.DataFrame(run_jobs(out, work, start, jobs, report).values(), columns=COLUMNS)
+
+
+def teach_set(name: str, folder: Path, seed: int, labels: int, weights: str | Path) -> dict:
+    """Adapts a reader to one set."""
+    start, began = load_start(weights), time.perf_counter()
+    data = load_set(folder, start)
+    adapted = adapt(data.images, start, data.alphabet, data.length, seed=seed)
+    if labels:
+        sure = [reading.confidence for reading in adapted.read(data.images)]
+        asked = np.argsort(sure, kind="stable")[:labels].tolist()
+        known = {i: data.texts[i] for i in asked}
+        adapted = adapt(data.images, start, data.alphabet, data.length, known, seed)
+    seconds = round(time.perf_counter() - began, 1)
+    counts = [exact(reader, data) for reader in (start, adapted.reader)]
+    n = len(data.test_texts)
+    return dict(zip(COLUMNS, (name, seed, *counts, round(adapted.expected * n, 1), n, seconds), strict=True))
+
+
+def load_set(folder: Path, reader: TorchReader) -> Set:
+    """The pictures of a set at the size that the reader takes; see the module."""
+    captchas = load_data(str(folder), size=reader.image_size, skip_bad=True)
+    characters = "".join(c for c in captchas.alphabet.characters if c in reader.alphabet.characters)
+    lengths = sorted(map(len, captchas.labels))
+    length = lengths[0] if lengths[0] == lengths[-1] else (lengths[0], lengths[-1])
+    others = captchas.rows(np.arange(min(UNLABELLED, len(captchas)), len(captchas)))
+    if (folder.parent / FRESH).is_dir():
+        others = load_data(str(folder.parent / FRESH), size=reader.image_size, skip_bad=True)
+    mine = captchas.rows(np.arange(min(UNLABELLED, len(captchas))))
+    others = others if len(others) >= LEAST_TEST else mine
+    return Set(mine.images, mine.labels, others.images, others.labels, characters, length)
+
+
+def exact(reader: TorchReader, data: Set) -> int:
+    """How many of the test pictures are read exactly, alphabet and length given."""
+    known = "".join(c for c in data.alphabet if c in reader.alphabet.characters)
+    readings = reader.decode(reader.logits(data.test), data.length, known)
+    return sum(one.text == text for one, text in zip(readings, data.test_texts, strict=True))
