@@ -167,7 +167,7 @@ first-sight: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python -m studies.benchmarks.first_sight $(SETS) --out "$(OUT)/first-sight"
 
 adapt: $(INSTALLED)
-	$(STUDY) adapt $(SETS) --out "$(OUT)/adapt"
+	$(STUDY) self-taught $(SETS) --out "$(OUT)/adapt"
 
 # The runs on the official split and the generated captchas: about ten minutes. Give DATA=kaggle or the folder of its
 # images. The weights go into the package.

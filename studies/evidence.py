@@ -29,7 +29,7 @@ _STUDIES = {
     "protect": "studies.protect",
     "growth": "studies.growth",
     "pretrain": "studies.pretraining",
-    "adapt": "studies.self_taught",
+    "self-taught": "studies.self_taught",
     "left-out": "studies.left_out",
 }
 

@@ -1,4 +1,4 @@
-"""What a reader teaches itself of sets whose labels it is not given: `python -m studies adapt FOLDER ...`.
+"""What a reader teaches itself of sets whose labels it is not given: `python -m studies self-taught FOLDER ...`.
 
 Each folder is a set of labelled images. Their labels give the alphabet and the lengths, and score; they teach nothing.
 The reader learns from the first `UNLABELLED` pictures, and is scored on others: on those of the folder `fresh` beside

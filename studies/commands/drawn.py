@@ -1,4 +1,4 @@
-"""The commands that need no labels, or few: sample, stream, zero, labels, protect, pretrain, adapt."""
+"""The commands that need no labels, or few: sample, stream, zero, labels, protect, pretrain, self-taught, left-out."""
 
 import argparse
 import string
@@ -99,8 +99,8 @@ def add_commands(commands: Any) -> None:
 
     command = add_command(
         commands,
-        "adapt",
-        adapt,
+        "self-taught",
+        self_taught,
         "let readers teach themselves sets of labelled images, and score them; resumes",
         CONTINUE,
     )
@@ -110,7 +110,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--weights", default="general", help="to begin with (%(default)s)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--labels", type=int, default=0, help="that a person gives where they count (%(default)s)")
-    _add_jobs(command, "adapt")
+    _add_jobs(command, "self-taught")
 
     command = add_command(
         commands, "left-out", left_out, "learn from makers without one family each, and read all; resumes", CONTINUE
@@ -230,7 +230,7 @@ def pretrain(options: argparse.Namespace) -> None:
             report(f"weights in {options.out}")
 
 
-def adapt(options: argparse.Namespace) -> None:
+def self_taught(options: argparse.Namespace) -> None:
     from captcha_lib.runs.results import machine, write_json
     from studies.benchmarks.first_sight import named_sets
     from studies.self_taught import teach_sets

@@ -237,7 +237,7 @@ def test_a_stream_is_of_the_generated_data_alone(folder, refuse):
 def test_adapt_prints_a_row_a_set(tmp_path, monkeypatch, capsys):
     row = {"set": "one", "seed": 0, "exact_before": 5, "exact": 8, "exact_expected": 7.5, "n": 10, "seconds": 1.0}
     monkeypatch.setattr("studies.self_taught.teach_sets", lambda sets, out, *given: pd.DataFrame([row]))
-    assert run("adapt", tmp_path / "one", "--out", tmp_path) == 0
+    assert run("self-taught", tmp_path / "one", "--out", tmp_path) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "mean: 50.0 before, 80.0 after"
     assert (tmp_path / "adapt.csv").read_text().splitlines()[
         0
