@@ -138,10 +138,21 @@ def test_both_temperatures_are_stored(reader, tmp_path):
     assert (loaded.temperature, loaded.temperature_any) == (0.5, 1.5)
 
 
-@pytest.mark.parametrize(("older", "temperature"), list(zip(OLDER_FORMATS, ([0.5, 0.25], 0.5), strict=True)))
-def test_older_formats_are_still_read(saved, tmp_path, older, temperature):
+@pytest.mark.parametrize(
+    ("older", "temperature", "lacking"),
+    list(
+        zip(
+            OLDER_FORMATS,
+            ([0.5, 0.25], [0.5, 0.25], 0.5),
+            (("blocks",), ("blocks", "conversion", "sizes"), ("blocks", "conversion", "sizes")),
+            strict=True,
+        )
+    ),
+)
+def test_older_formats_are_still_read(saved, tmp_path, older, temperature, lacking):
     old = torch.load(saved, weights_only=True) | {"format": older, "temperature": temperature}
-    torch.save({name: old[name] for name in old if name not in ("conversion", "sizes")}, tmp_path / "weight.pth")
+    torch.save({name: old[name] for name in old if name not in lacking}, tmp_path / "weight.pth")
     loaded = TorchReader.load(tmp_path / "weight.pth")
     assert (loaded.temperature, loaded.temperature_any) == (0.5, 0.25 if isinstance(temperature, list) else 0.5)
+    assert loaded.model.blocks == 0
     assert (loaded.conversion, loaded.sizes) == ("grey", ())

@@ -17,7 +17,8 @@ from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN, time_steps
 from captcha_lib.reading.base import FACTS, MAX_BYTES, Reader, reader_facts
 
-FORMAT, OLDER_FORMATS = "captcha_lib weights 4", ("captcha_lib weights 3", "captcha_lib weights 2")
+FORMAT = "captcha_lib weights 5"
+OLDER_FORMATS = ("captcha_lib weights 4", "captcha_lib weights 3", "captcha_lib weights 2")
 KEYS = {"format", "state", "channels", "hidden", "blocks", *FACTS}
 MAX_FEATURES = 512  # of a layer; far more than the networks here have
 MAX_BLOCKS = 16
@@ -123,7 +124,7 @@ def _check_archive(path: Path) -> None:
 
 def _modern(weights: Any) -> Any:
     """Weights of an older format as those of today: of grey pictures, without blocks, and once with one temperature."""
-    if not isinstance(weights, dict) or weights.get("format") not in (FORMAT, *OLDER_FORMATS):
+    if not isinstance(weights, dict) or weights.get("format") not in OLDER_FORMATS:
         return weights
     weights = {"conversion": GREY, "sizes": [], "blocks": 0, **weights, "format": FORMAT}
     one = weights.get("temperature")
