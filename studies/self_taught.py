@@ -81,16 +81,14 @@ def load_set(folder: Path, reader: TorchReader) -> Set:
     characters = "".join(c for c in captchas.alphabet.characters if c in reader.alphabet.characters)
     lengths = sorted(map(len, captchas.labels))
     length = lengths[0] if lengths[0] == lengths[-1] else (lengths[0], lengths[-1])
-    others = captchas.rows(np.arange(min(UNLABELLED, len(captchas)), len(captchas)))
+    mine, others = captchas.rows(slice(UNLABELLED)), captchas.rows(slice(UNLABELLED, None))
     if (folder.parent / FRESH).is_dir():
         others = load_data(str(folder.parent / FRESH), size=reader.image_size, skip_bad=True)
-    mine = captchas.rows(np.arange(min(UNLABELLED, len(captchas))))
     others = others if len(others) >= LEAST_TEST else mine
     return Set(mine.images, mine.labels, others.images, others.labels, characters, length)
 
 
 def exact(reader: TorchReader, data: Set) -> int:
     """How many of the test pictures are read exactly, alphabet and length given."""
-    known = "".join(c for c in data.alphabet if c in reader.alphabet.characters)
-    readings = reader.decode(reader.logits(data.test), data.length, known)
+    readings = reader.decode(reader.logits(data.test), data.length, data.alphabet)
     return sum(one.text == text for one, text in zip(readings, data.test_texts, strict=True))

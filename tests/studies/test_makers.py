@@ -59,7 +59,7 @@ def test_the_stream_has_one_size_and_all_characters():
 
 
 def test_general_ocr_reads_most_of_what_is_drawn():
-    """Legible by design: of each family half of the characters at least, of all of them two thirds (79 % of 384)."""
+    """Legible by design: of each family two fifths of the characters at least, of all of them two thirds."""
     pytest.importorskip("rapidocr", reason="the extra 'legibility' is not installed")
     drawn = {family: draw_family(family, 8, 1, (48, 192)) for family in FAMILIES}
     read = {family: legibility(texts, read_by_ocr(images), fold_case=True) for family, (texts, images) in drawn.items()}
