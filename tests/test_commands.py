@@ -213,6 +213,12 @@ def test_predict_withholds_what_is_less_sure_than_asked_for(weights, folder, cap
     assert (table["text"] == "").sum() == below
 
 
+def test_a_single_image_is_counted_as_one(tmp_path, capsys):
+    Image.new("L", (100, 40), 255).save(tmp_path / "one.png")
+    assert run("predict", tmp_path / "one.png", "--weights", "general") == 0
+    assert capsys.readouterr().err == "1 of 1 images had another size and were resized to 192 x 48 px.\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_many_files_are_read_in_the_memory_of_a_few(onnx_weights, folder, tmp_path):
     """4,000 pictures are 40 MB of pixels and 16 MB of scores; none of it is kept."""

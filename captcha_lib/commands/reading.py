@@ -90,5 +90,5 @@ def _reported(rows: Iterable[dict], counts: Counter[str], min_confidence: float)
             report(row["error"], sys.stderr)
             continue
         withheld = row["confidence"] < min_confidence
-        counts.update(resized=row["resized"], cut=bool(row["note"]), withheld=withheld)
+        counts.update(resized=int(row["resized"]), cut=int(bool(row["note"])), withheld=int(withheld))
         yield {**row, "text": None, "characters": []} if withheld else row
