@@ -11,7 +11,6 @@ weights (Wortsman et al., "Model soups", ICML 2022) goes on with all of the pict
 """
 
 import copy
-import hashlib
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ import torch
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
-from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.data.folders import read_bytes
 from captcha_lib.data.images import decode_image
 from captcha_lib.data.sizes import fit_images
@@ -245,7 +244,8 @@ def _learn(vote: Vote, believed: np.ndarray, lesson: Lesson, start: TorchReader,
     if not texts and not labelled:
         return start
     known = [*texts.values(), *(lesson.labels[i] for i in labelled)]
-    taught = pseudo_labelled(known, lesson.images[[*texts, *labelled]], Alphabet(lesson.kind.characters))
+    alphabet = Alphabet(lesson.kind.characters)
+    taught = in_memory(known, lesson.images[[*texts, *labelled]], "pseudo-labelled", alphabet)
     reader, _ = fit(taught, None, replace(STEPS, seed=seed, **start.layers), start=start)
     fixed = lesson.kind.length if isinstance(lesson.kind.length, int) and lesson.kind.length else None
     return replace(reader, length=fixed, conversion=start.conversion, sizes=start.sizes)
@@ -256,14 +256,6 @@ def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
     model, (a, b) = copy.deepcopy(one.model), (reader.model.state_dict() for reader in (one, other))
     model.load_state_dict({name: (a[name] + b[name]) / 2 if a[name].is_floating_point() else a[name] for name in a})
     return replace(one, model=model)
-
-
-def pseudo_labelled(texts: list[str], images: torch.Tensor, alphabet: Alphabet) -> Captchas:
-    """Pictures (N, 1, H, W) uint8 that lie in no file, under the texts that are believed."""
-    rows = [(f"{i}.png", text, hashlib.sha256(text.encode()).hexdigest()) for i, text in enumerate(texts)]
-    manifest = pd.DataFrame(rows, columns=["file", "label", "sha256"])
-    manifest = manifest.assign(width=images.shape[3], height=images.shape[2], subset="train")
-    return Captchas("pseudo-labelled", manifest, images[:, 0].numpy(), alphabet=alphabet)
 
 
 def _read(reader: TorchReader, images: torch.Tensor, kind: Kind) -> list[Reading]:

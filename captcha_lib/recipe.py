@@ -1,10 +1,8 @@
 """`Recipe`: the defaults derived from a data set: hyperparameters and initial weights; and a table that shows them."""
 
 import math
-import string
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,19 +12,18 @@ from captcha_lib.alphabet import count_doubles, named
 from captcha_lib.config import WEIGHTS_DIR, Config, InputError
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.colour import CONVERSIONS, GREY, GREYS
-from captcha_lib.data.sizes import HEIGHT, HEIGHTS, fit_images
 from captcha_lib.data.split import is_official
 from captcha_lib.model import ctc_loss, time_steps
 from captcha_lib.reading.torch_reader import TorchReader
 
-# The weights that small sets start from, and the characters that they know; see studies/pretraining.py.
-GENERAL = WEIGHTS_DIR / "start.pth"
-CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# The weights that small sets start from, see studies/pretraining.py, and the room that a character needs there, in px.
+GENERAL, STARTED_ROOM = WEIGHTS_DIR / "general.pth", 24
 # From this number of training images on, the defaults of `Config` hold, which were chosen for 802.
 MEDIUM_SET = 800
-# A smaller set, and one that starts from weights that can read, is repeated until SMALL_SHOWN images were shown in
-# all; each image at most MAX_REPEATS times an epoch, every time in another warp.
+# A smaller set, and one that starts from weights that can read, is repeated until SMALL_SHOWN or STARTED_SHOWN images
+# were shown in all; each image at most MAX_REPEATS times an epoch, every time in another warp.
 SMALL_EPOCHS, SMALL_SHOWN, MAX_REPEATS = 48, 38_400, 8
+STARTED_EPOCHS, STARTED_SHOWN = 16, 12_800
 # A set this large feeds a larger network, which takes longer to learn and needs less augmentation. Counted in passes
 # over the images, but for very large sets.
 LARGE_SET = 3000
@@ -46,9 +43,20 @@ class Recipe:
     start: TorchReader | None = None  # the reader whose weights training starts from; None for random ones
     start_from: str = "random"  # where these weights come from, in words
     conversion: str = GREY  # from colours to the grey that the network sees, see `data.colour`
+    size: tuple[int, int] | None = None  # (H, W) in px that the network sees; None leaves the images as they are
+
+    def seen(self, captchas: Captchas) -> Captchas:
+        """The captchas as the network sees them."""
+        return captchas.seen_through(self.conversion, self.size)
 
 
-def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None, conversion: str | None = None) -> Recipe:
+def recipe_for(
+    captchas: Captchas,
+    seed: int = 0,
+    start: str | None = None,
+    conversion: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> Recipe:
     """The recipe of `train` for a split data set.
 
     The generated and the Kaggle images are learnt from scratch unless `start` says otherwise.
@@ -56,29 +64,40 @@ def recipe_for(captchas: Captchas, seed: int = 0, start: str | None = None, conv
     Args:
         captchas: a split data set.
         seed: of the training.
-        start: "general", "none", or a weights file; None takes "general" where there are not too many images, it knows
-            most of the alphabet and the pictures have the height that it was trained on.
+        start: "general", "none", or a weights file; None takes "general" where there are not too many images, and it
+            knows most of the alphabet.
         conversion: of colours; None chooses, see `conversion_for`.
+        size: (H, W) in px; None takes that of the weights to start from, widened for long labels, if there are any.
 
     Raises InputError if there are no such weights, or they know no character of the alphabet.
     """
-    images, characters = len(captchas.subset("train")), captchas.alphabet.characters
-    if start is None:
-        suits = images < LARGE_SET and HEIGHTS[0] <= captchas.size[0] <= HEIGHTS[1] and not is_official(captchas)
-        known = [character for character in characters if character in CHARACTERS]
-        start = "general" if suits and 2 * len(known) > len(characters) else "none"
+    general = TorchReader.load(GENERAL)
+    train, official = captchas.subset("train"), is_official(captchas)
     if conversion is None:
-        conversion = captchas.conversion if is_official(captchas) else conversion_for(captchas.subset("train"))
+        conversion = captchas.conversion if official else conversion_for(train, general)
+    if start is None:
+        suits = len(train) < LARGE_SET and not official and size in (None, _started_size(general, captchas))
+        start = "general" if suits and 2 * _known(general, captchas) > len(captchas.alphabet.characters) else "none"
     if start == "none":
-        return Recipe(replace(config_for(images), seed=seed), conversion=conversion)
-    path = GENERAL if start == "general" else Path(start)
-    reader = TorchReader.load(path)
-    known = [character for character in characters if character in reader.alphabet.characters]
-    if not known:
-        raise InputError(f"start {path}: it knows no character of {characters!r}; give --start none")
-    said = f"{start}, which knows {len(known)} of {len(characters)} characters"
-    config = replace(config_for(images, started=True), seed=seed, **reader.layers)
-    return Recipe(config, reader, said, conversion=conversion)
+        return Recipe(replace(config_for(len(train)), seed=seed), conversion=conversion, size=size)
+    reader = general if start == "general" else TorchReader.load(start)
+    characters = captchas.alphabet.characters
+    if not (known := _known(reader, captchas)):
+        raise InputError(f"start {start}: it knows no character of {characters!r}; give --start none")
+    said = f"{start}, which knows {known} of {len(characters)} characters"
+    config = replace(config_for(len(train), started=True), seed=seed, **reader.layers)
+    return Recipe(config, reader, said, conversion, size or _started_size(reader, captchas))
+
+
+def _known(reader: TorchReader, captchas: Captchas) -> int:
+    """How many characters of the alphabet a reader knows."""
+    return len(set(captchas.alphabet.characters) & set(reader.alphabet.characters))
+
+
+def _started_size(reader: TorchReader, captchas: Captchas) -> tuple[int, int]:
+    """(H, W) in px at which a reader learns captchas: its own, or wider."""
+    height, width = reader.image_size
+    return height, max(width, STARTED_ROOM * max(map(len, captchas.labels)))
 
 
 def config_for(images: int, started: bool = False) -> Config:
@@ -87,41 +106,42 @@ def config_for(images: int, started: bool = False) -> Config:
     Where training has `started` from weights that can read, there is no plateau, see notebook 03, and the layers are
     given.
     """
-    config = Config(warmup_epochs=0, augment_ramp=0) if started else Config()
-    if images >= LARGE_SET and not started:
+    config, per_epoch = Config(), min(MEDIUM_SET, MAX_REPEATS * images)
+    if started:
+        epochs = min(SMALL_EPOCHS, max(STARTED_EPOCHS, STARTED_SHOWN // per_epoch))
+        return replace(config, epochs=epochs, per_epoch=per_epoch, warmup_epochs=0, augment_ramp=0)
+    if images >= LARGE_SET:
         epochs = min(LARGE_EPOCHS, max(MIN_EPOCHS, LARGE_SHOWN // images))
         larger = replace(config, channels=(48, 96, 160), hidden=160, dropout=0.2, augment_strength=0.5)
         return replace(larger, epochs=epochs)
-    if images >= MEDIUM_SET and not started:
+    if images >= MEDIUM_SET:
         return config
     epochs = min(SMALL_EPOCHS, max(config.epochs, SMALL_SHOWN // images))
-    return replace(config, epochs=epochs, per_epoch=min(MEDIUM_SET, MAX_REPEATS * images))
+    return replace(config, epochs=epochs, per_epoch=per_epoch)
 
 
-def conversion_for(train: Captchas) -> str:
+def conversion_for(train: Captchas, general: TorchReader) -> str:
     """The conversion of colours by which the general weights find the training labels likeliest.
 
     It is the first of `CONVERSIONS` than which no other is better by `SURE` standard errors, so grey where in doubt.
     Where they know hardly a label, it is grey unless next to nothing is seen by it.
     """
-    if not train.paths or not train.paths[0].is_file():  # drawn, and grey
+    if not train.paths:  # drawn, and grey
         return GREY
     sample = train.rows(np.unique(np.linspace(0, len(train) - 1, SAMPLE, dtype=int)))
     coloured = (sample.seen_through("colourfulness").images > CHROMA).float().mean() > COLOURED
-    names = CONVERSIONS if coloured else GREYS
-    seen = {name: sample.seen_through(name).images for name in names}
-    rows = [i for i, label in enumerate(sample.labels) if set(label) <= set(CHARACTERS)]
+    names, size = CONVERSIONS if coloured else GREYS, _started_size(general, sample)
+    seen = {name: sample.seen_through(name, size).images for name in names}
+    rows = [i for i, label in enumerate(sample.labels) if set(label) <= set(general.alphabet.characters)]
     if len(rows) < FEW:
         contrast = {name: float(images.float().std((1, 2, 3)).mean()) for name, images in seen.items()}
         most = max(names, key=lambda name: contrast[name])
         return most if 4 * contrast[GREY] < contrast[most] else GREY
-    general = TorchReader.load(GENERAL)
     ids, lengths = general.alphabet.encode_batch([sample.labels[i] for i in rows])
-    size = (HEIGHT, train.size[1])
-    loss = {}
-    for name, images in seen.items():
-        fitted = fit_images(list(images[rows, 0].numpy()), size)
-        loss[name] = ctc_loss(general.logits(fitted), ids, lengths) / lengths  # (N,), nats a character
+    loss = {
+        name: ctc_loss(general.logits(images[rows]), ids, lengths) / lengths  # (N,), nats a character
+        for name, images in seen.items()
+    }
     least = min(loss.values(), key=lambda one: float(one.mean()))
     return next(name for name in names if not _is_more(loss[name], least))
 

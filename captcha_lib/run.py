@@ -52,7 +52,7 @@ def run(captchas: Captchas, recipe: Recipe, out: Path, session: Session = Sessio
     Raises:
         InputError: see `training.fit`; another run writes in `out`, or it is not writable.
     """
-    captchas = captchas.seen_through(recipe.conversion)
+    captchas = recipe.seen(captchas)
     table = plan_table(captchas, recipe)
     session.report(show(table))
     session = replace(session, checkpoint=out / "checkpoint.pth")

@@ -64,7 +64,8 @@ def plan() -> str:
         out = Path(folder) / "my_captchas"
         write_samples(out, 400, "23456789ABCDEFGHJKLMNPQRSTUVWXYZ", (4, 6))
         captchas = split_captchas(load_data(str(out)))
-        table = plan_table(captchas, recipe_for(captchas))
+        recipe = recipe_for(captchas)
+        table = plan_table(recipe.seen(captchas), recipe)
     return markdown("what | value | follows from, and is changed by", table.to_numpy())
 
 

@@ -1,27 +1,13 @@
-"""Labelled images that lie in no file, and two data sets in one."""
-
-import hashlib
-from pathlib import Path
+"""Generated captchas that lie in no file, and two data sets in one."""
 
 import pandas as pd
 import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.captchas import Captchas, in_memory
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import KAPTCHA, Style
-
-
-def in_memory(labels: list[str], images: torch.Tensor, source: str, alphabet: Alphabet | None = None) -> Captchas:
-    """Labelled images (N, 1, H, W) uint8 that lie in no file, named by their number and label."""
-    rows = [
-        {"file": f"{i}_{label}.png", "label": label, "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest()}
-        for i, (label, image) in enumerate(zip(labels, images, strict=True))
-    ]
-    manifest = pd.DataFrame(rows).assign(width=images.shape[3], height=images.shape[2], subset="")
-    paths = [Path(file) for file in manifest["file"]]
-    return Captchas(source, manifest, images[:, 0].numpy(), paths, alphabet=alphabet)
 
 
 def generated_captchas(n: int, seed: int, style: Style = KAPTCHA) -> Captchas:

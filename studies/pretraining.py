@@ -1,7 +1,7 @@
 """The weights that know many kinds of captchas before they see one: learnt from the pictures of random makers alone.
 
-They read at first sight (`captcha_lib.read(picture, weights="general")`), and small sets start from them where their
-alphabet allows it (`captcha_lib.recipe.GENERAL`).
+They read at first sight (`captcha_lib.read(picture, weights="general")`), and small sets start from them where they
+know most of the alphabet (`captcha_lib.recipe.recipe_for`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.data.sizes import fit_images
 from captcha_lib.generator.draw import draw_texts
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import Session, fit
-from studies.captchas import in_memory
 from studies.makers.draw import draw
 from studies.makers.families import CHARACTERS, make
 from studies.stream import Stream

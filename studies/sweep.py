@@ -62,7 +62,7 @@ def sweep(
     )
     recipe = recipe_for(captchas)
     recipe = replace(recipe, config=replace(recipe.config, epochs=epochs or recipe.config.epochs))
-    known = known.seen_through(recipe.conversion)
+    known = recipe.seen(known)
 
     def objective(trial: "optuna.Trial") -> float:
         return _mean_loss(trial, known, replace(recipe, config=suggest(trial, recipe.config)), folds)

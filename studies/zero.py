@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.captchas import Captchas, in_memory
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.runs import results
 from captcha_lib.training import fit
-from studies.captchas import concatenate, generated_captchas, in_memory
+from studies.captchas import concatenate, generated_captchas
 from studies.confidence import clustered_interval
 from studies.fonts import free_fonts, varied_style
 from studies.jobs import Job, run_jobs

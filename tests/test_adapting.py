@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Vote, find_kind, load_start, pseudo_labelled
+from captcha_lib.adapting import LEAST, Kind, Vote, find_kind, load_start
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
@@ -111,13 +111,6 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert adapted.reader is kaggle
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
-
-
-def test_pseudo_labels_are_a_data_set(drawn):
-    texts, images = drawn
-    captchas = pseudo_labelled(texts[:3], images[:3], Alphabet(CHARACTERS))
-    assert captchas.labels == texts[:3]
-    assert torch.equal(captchas.images, images[:3])
 
 
 def test_the_command_writes_weights_and_readings(drawn, quick, tmp_path, capsys):

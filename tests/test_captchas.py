@@ -11,9 +11,9 @@ from torchvision.transforms import v2
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
-from captcha_lib.data.captchas import Captchas, stack_images
+from captcha_lib.data.captchas import Captchas, in_memory, stack_images
 from captcha_lib.data.load import load_data
-from studies.captchas import concatenate, generated_captchas, in_memory
+from studies.captchas import concatenate, generated_captchas
 
 
 @pytest.fixture(scope="module")

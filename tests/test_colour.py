@@ -9,7 +9,8 @@ from captcha_lib import InputError, Reader, load_data, pixels, read, split_captc
 from captcha_lib.data.colour import CONVERSIONS, GREY, convert
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading.export import export_onnx
-from captcha_lib.recipe import conversion_for, recipe_for
+from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.recipe import GENERAL, conversion_for, recipe_for
 
 RED, GREEN, WHITE, DARK = (200, 0, 0), (0, 102, 0), (255, 255, 255), (60, 60, 60)
 TEXTS, IMAGES = generate_captchas(60, 5)
@@ -46,15 +47,16 @@ SETS = {
 @pytest.mark.parametrize("kind", SETS)
 def test_the_conversion_is_chosen_by_the_training_images(tmp_path, kind):
     pictures, expected = SETS[kind]
-    assert conversion_for(written(tmp_path, pictures).subset("train")) in expected
+    assert conversion_for(written(tmp_path, pictures).subset("train"), TorchReader.load(GENERAL)) in expected
 
 
 @pytest.mark.parametrize("labels", ["\u5929\u5730", "\u4eba\u5c71"])
 def test_without_known_characters_contrast_alone_decides(tmp_path, labels):
     captchas = written(tmp_path, inked(RED, GREEN))
     captchas = captchas.replace(manifest=captchas.manifest.assign(label=labels))
-    assert conversion_for(captchas) not in (GREY, "inverted grey")
-    assert conversion_for(captchas.seen_through(GREY).rows(range(1))) != GREY
+    general = TorchReader.load(GENERAL)
+    assert conversion_for(captchas, general) not in (GREY, "inverted grey")
+    assert conversion_for(captchas.rows(range(1)), general) != GREY
 
 
 def test_drawn_captchas_and_the_official_ones_are_grey():
@@ -115,6 +117,14 @@ def test_captchas_seen_through_another_conversion(tmp_path):
     assert torch.equal(seen.images, captchas.seen_through("redness").images[[3, 1]])
     assert seen.images.float().std() > 10 * some.images.float().std()
     assert seen.identity() != some.identity() == some.seen_through(GREY).identity()
+
+
+def test_captchas_at_another_size(tmp_path):
+    captchas = written(tmp_path, inked(RED, GREEN))
+    seen = captchas.rows([3, 1]).seen_through(GREY, (48, 192))
+    assert (seen.size, seen.labels) == ((48, 192), captchas.rows([3, 1]).labels)
+    drawn = captchas.replace(paths=[]).rows([3, 1]).seen_through(GREY, (48, 192))
+    assert torch.equal(drawn.images, seen.images)
 
 
 def test_pictures_that_only_colours_tell_apart_are_no_copies(tmp_path):

@@ -8,14 +8,14 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import SPLITS_DIR, Config, InputError
-from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.captchas import Captchas, in_memory
 from captcha_lib.data.split import read_split
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.recipe import (
-    CHARACTERS,
     GENERAL,
     LARGE_SET,
+    MAX_REPEATS,
     MEDIUM_SET,
     Recipe,
     config_for,
@@ -23,7 +23,6 @@ from captcha_lib.recipe import (
     recipe_for,
     show,
 )
-from studies.captchas import in_memory
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():
@@ -56,9 +55,10 @@ def test_a_network_that_can_read_needs_no_warm_up():
     assert (config_for(200, started=True).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(200, 48), (800, 48), (960, 40), (1600, 24), (2900, 24)])
+@pytest.mark.parametrize(("images", "epochs"), [(20, 48), (50, 32), (100, 16), (800, 16), (2900, 16)])
 def test_one_more_image_never_halves_the_training(images, epochs):
-    assert config_for(images, started=True).epochs == epochs
+    config = config_for(images, started=True)
+    assert (config.epochs, config.per_epoch) == (epochs, min(MEDIUM_SET, MAX_REPEATS * images))
 
 
 def captchas_of(labels: list[str], height: int = 60, source: str = "mine") -> Captchas:
@@ -112,7 +112,7 @@ UPPER = ["ABC1", "A23B"]
     [
         (UPPER, 50, 30, True),
         (UPPER, 50, LARGE_SET, False),
-        (UPPER, 64, 30, False),
+        (UPPER, 64, 30, True),
         (["AБЖГ"], 50, 30, False),
         (["ABC#"], 50, 30, True),
     ],
@@ -122,7 +122,8 @@ def test_when_the_general_weights_are_taken(labels, height, images, taken):
     recipe = recipe_for(captchas, seed=3)
     assert (recipe.start is not None) == taken
     assert recipe.start_from.startswith("general" if taken else "random")
-    assert recipe.config == replace(config_for(len(captchas.subset("train")), started=taken), seed=3)
+    layers = recipe.start.layers if recipe.start else {}
+    assert recipe.config == replace(config_for(len(captchas.subset("train")), started=taken), seed=3, **layers)
 
 
 @pytest.mark.parametrize("source", ["generated", "kaggle"])
@@ -152,5 +153,15 @@ def test_weights_that_know_no_character_of_it(weights):
         recipe_for(captchas_of(["ЖЯ"] * 5), start=str(weights))
 
 
-def test_the_general_weights_know_what_they_say():
-    assert TorchReader.load(GENERAL).alphabet.characters == CHARACTERS
+@pytest.mark.parametrize(("longest", "width"), [(1, 192), (8, 192), (9, 216)])
+def test_pictures_are_read_at_the_size_of_the_weights_and_wider_for_long_texts(longest, width):
+    captchas = captchas_of(["A", "B" * longest] * 10)
+    recipe = recipe_for(captchas)
+    assert recipe.size == recipe.seen(captchas).size == (TorchReader.load(GENERAL).image_size[0], width)
+
+
+def test_a_size_that_is_given_is_kept():
+    captchas = captchas_of(UPPER * 10, height=60)
+    recipe = recipe_for(captchas, size=(60, 300))
+    assert (recipe.start, recipe.seen(captchas).size) == (None, (60, 300))
+    assert recipe_for(captchas, size=(48, 192)).start is not None, "it is the one that the weights take"

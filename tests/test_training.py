@@ -14,6 +14,7 @@ import torch
 from captcha_lib import training
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.generator.draw import draw
 from captcha_lib.generator.style import KAPTCHA
 from captcha_lib.metrics import fit_temperature
@@ -22,7 +23,7 @@ from captcha_lib.reading.torch_reader import TorchReader, round_weights
 from captcha_lib.runs.checkpoint import CODE
 from captcha_lib.runs.results import best_row
 from captcha_lib.training import Session, fit, frame_targets, schedule_steps
-from studies.captchas import generated_captchas, in_memory
+from studies.captchas import generated_captchas
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
 TINY = Config(epochs=3, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)

@@ -57,7 +57,7 @@ def train(options: argparse.Namespace) -> None:
     alphabet = Alphabet(options.alphabet) if options.alphabet is not None else None
     chosen = {"epochs": options.epochs, "augment_strength": options.warps}
     captchas = load_split(options, alphabet, options.size)
-    recipe = recipe_for(captchas, options.seed or 0, options.start, options.conversion)
+    recipe = recipe_for(captchas, options.seed or 0, options.start, options.conversion, options.size)
     config = replace(recipe.config, **{name: value for name, value in chosen.items() if value is not None})
     recipe = replace(recipe, config=config)
     run(captchas, recipe, options.out, Session(resume=options.resume, device=device, report=report))

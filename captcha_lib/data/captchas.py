@@ -122,13 +122,20 @@ class Captchas(VisionDataset):
             made.transforms = StandardTransform(made.transform, made.target_transform)
         return made
 
-    def seen_through(self, conversion: str) -> Self:
-        """The same captchas by another conversion of their colours, for which their files are read again."""
-        if conversion == self.conversion:
+    def seen_through(self, conversion: str, size: tuple[int, int] | None = None) -> Self:
+        """The same captchas by another conversion of their colours, or at another size (H, W) in px.
+
+        Their files are read again for it, where there are any.
+        """
+        size = size or self.size
+        if (conversion, size) == (self.conversion, self.size):
             return self
-        named = zip(self.paths, self.manifest["file"], strict=True)
-        pictures = [decode_image(read_bytes(path, file), file, conversion) for path, file in named]
-        return self.replace(_pixels=fit_images(pictures, self.size)[:, 0], _index=None, conversion=conversion)
+        if self.paths:
+            named = zip(self.paths, self.manifest["file"], strict=True)
+            pictures = [decode_image(read_bytes(path, file), file, conversion) for path, file in named]
+        else:  # drawn, and grey
+            pictures = [*self.images[:, 0].numpy()]
+        return self.replace(_pixels=fit_images(pictures, size)[:, 0], _index=None, conversion=conversion)
 
     def rows(self, rows: Any) -> Self:
         """The images of the given rows (numbers or booleans), in their order, with the same alphabet."""
@@ -153,6 +160,17 @@ class Captchas(VisionDataset):
         """One line: which data this is and how many images."""
         height, width = self.size
         return " ".join([f"data: {self.source}, {len(self):,} images of {width} x {height} px.", *self.notes])
+
+
+def in_memory(labels: list[str], images: torch.Tensor, source: str, alphabet: Alphabet | None = None) -> Captchas:
+    """Labelled images (N, 1, H, W) uint8 that lie in no file, named by their number and label."""
+    rows = [
+        (f"{i}_{label}.png", label, hashlib.sha256(image.numpy().tobytes()).hexdigest())
+        for i, (label, image) in enumerate(zip(labels, images, strict=True))
+    ]
+    manifest = pd.DataFrame(rows, columns=["file", "label", "sha256"])
+    manifest = manifest.assign(width=images.shape[3], height=images.shape[2], subset="")
+    return Captchas(source, manifest, images[:, 0].numpy(), alphabet=alphabet)
 
 
 def subset_of(name: str) -> str:

@@ -138,7 +138,7 @@ def crossval(options: argparse.Namespace) -> None:
     report(captchas.summary())
     check_writable(options.out / "crossval.json")
     recipe = _chosen(fold_recipe(captchas, options.folds, options.start), options)
-    captchas = captchas.seen_through(recipe.conversion)  # chosen by the training images of the first fold, for all
+    captchas = recipe.seen(captchas)  # chosen by the training images of the first fold, for all
     shape: dict[str, Any] = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs, "report": report}
     alone = crossvalidate(captchas, recipe, options.out / "jobs", **shape)
     helped = None
@@ -203,7 +203,7 @@ def growth(options: argparse.Namespace) -> None:
         options.split = beside
     captchas = load_split(options, reader.alphabet, reader.image_size).seen_through(reader.conversion)
     check_writable(options.out / "learning_curve.csv")
-    recipe = recipe_for(captchas, options.seed or 0, options.start, reader.conversion)
+    recipe = recipe_for(captchas, options.seed or 0, options.start, reader.conversion, reader.image_size)
     started = recipe.start is not None
     table = learning_curve(
         captchas,

@@ -9,6 +9,8 @@ from studies.makers.clutter import edged, finished, paper, stroked, waved
 from studies.makers.layout import draws, set_fitted
 from studies.makers.look import Look
 
+_LIT_FROM = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))  # where an embossed text is darker, (down, right) px
+
 
 def draw(texts: list[str], rng: np.random.Generator, style: Style) -> torch.Tensor:
     """Draws one captcha for each text: B texts -> (B, 1, H, W) uint8, as its maker does.
@@ -28,7 +30,9 @@ def _draw_look(texts: list[str], style: Look, rng: np.random.Generator) -> torch
     embossed = float(draws(rng, style.emboss, 1)[0])
     light = paper(n, style, rng) * (1 - (1 - embossed) * strength * ink)
     if embossed:
-        light = light + embossed * strength * (torch.roll(ink, (1, 1), (1, 2)) - torch.roll(ink, (-1, -1), (1, 2))) / 2
+        down, right = _LIT_FROM[int(rng.integers(len(_LIT_FROM)))]
+        edges = torch.roll(ink, (down, right), (1, 2)) - torch.roll(ink, (-down, -right), (1, 2))
+        light = light + embossed * strength * edges / 2
     return finished(light, style, rng)
 
 

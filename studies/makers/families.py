@@ -41,7 +41,7 @@ def _chosen(rng: np.random.Generator, weights: dict) -> object:
 
 
 def _crowded(rng: np.random.Generator, em: float) -> Knobs:
-    gap = _uniform(rng, -0.22, -0.05)
+    gap = _uniform(rng, -0.3, -0.05)
     return {"gap": (gap, gap + 0.06), "unequal": (0.0, 0.15)}
 
 

@@ -7,10 +7,11 @@ import torch
 
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import InputError
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.model import ctc_loss
 from studies import audit
 from studies.audit import apply_rule, audit_labels, find_planted, official_audit, plant_errors, rank_labels
-from studies.captchas import generated_captchas, in_memory
+from studies.captchas import generated_captchas
 from studies.crossval import OutOfFold
 
 CAPTCHAS = generated_captchas(12, seed=3)

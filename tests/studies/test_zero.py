@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from captcha_lib.config import Config, InputError
+from captcha_lib.data.captchas import in_memory
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
 from captcha_lib.reading.torch_reader import TorchReader
 from studies import zero
-from studies.captchas import generated_captchas, in_memory
+from studies.captchas import generated_captchas
 from studies.confidence import clustered_interval
 from studies.fonts import free_fonts
 from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise
