@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
-WEIGHTS_DIR = _PACKAGE / "weights"  # package data: reference weights, weights to start from, official splits
+WEIGHTS_DIR = _PACKAGE / "weights"  # package data: reference weights, general weights, official splits
 SPLITS_DIR = WEIGHTS_DIR / "splits"
 # The checkout that the package lies in; None where it was installed from a wheel.
 CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks").is_dir() else None

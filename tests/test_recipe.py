@@ -17,12 +17,15 @@ from captcha_lib.recipe import (
     LARGE_SET,
     MAX_REPEATS,
     MEDIUM_SET,
+    STARTED_EPOCHS,
     Recipe,
     config_for,
     plan_table,
     recipe_for,
     show,
 )
+
+GENERAL_READER = TorchReader.load(GENERAL)
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():
@@ -43,7 +46,7 @@ def test_large_sets_feed_a_larger_network_with_fewer_warps():
     assert usual == Config()
     assert large.augment_strength < usual.augment_strength
     assert all(more > less for more, less in zip(large.channels, usual.channels, strict=True))
-    assert config_for(LARGE_SET, started=True).channels == usual.channels, "a start brings its layers"
+    assert config_for(LARGE_SET, GENERAL_READER).channels == (48, 96, 160), "a start brings its layers"
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(3000, 40), (5000, 40), (10_000, 20), (20_000, 12), (100_000, 12)])
@@ -52,13 +55,13 @@ def test_very_large_sets_take_fewer_passes(images, epochs):
 
 
 def test_a_network_that_can_read_needs_no_warm_up():
-    assert (config_for(200, started=True).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
+    assert (config_for(200, GENERAL_READER).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(20, 48), (50, 32), (100, 16), (800, 16), (2900, 16)])
-def test_one_more_image_never_halves_the_training(images, epochs):
-    config = config_for(images, started=True)
-    assert (config.epochs, config.per_epoch) == (epochs, min(MEDIUM_SET, MAX_REPEATS * images))
+@pytest.mark.parametrize("images", [20, 100, 800, 2900])
+def test_a_start_takes_as_many_epochs_for_any_set(images):
+    config = config_for(images, GENERAL_READER)
+    assert (config.epochs, config.per_epoch) == (STARTED_EPOCHS, min(MEDIUM_SET, MAX_REPEATS * images))
 
 
 def captchas_of(labels: list[str], height: int = 60, source: str = "mine") -> Captchas:
@@ -122,8 +125,7 @@ def test_when_the_general_weights_are_taken(labels, height, images, taken):
     recipe = recipe_for(captchas, seed=3)
     assert (recipe.start is not None) == taken
     assert recipe.start_from.startswith("general" if taken else "random")
-    layers = recipe.start.layers if recipe.start else {}
-    assert recipe.config == replace(config_for(len(captchas.subset("train")), started=taken), seed=3, **layers)
+    assert recipe.config == replace(config_for(len(captchas.subset("train")), recipe.start), seed=3)
 
 
 @pytest.mark.parametrize("source", ["generated", "kaggle"])
@@ -157,7 +159,7 @@ def test_weights_that_know_no_character_of_it(weights):
 def test_pictures_are_read_at_the_size_of_the_weights_and_wider_for_long_texts(longest, width):
     captchas = captchas_of(["A", "B" * longest] * 10)
     recipe = recipe_for(captchas)
-    assert recipe.size == recipe.seen(captchas).size == (TorchReader.load(GENERAL).image_size[0], width)
+    assert recipe.size == recipe.seen(captchas).size == (GENERAL_READER.image_size[0], width)
 
 
 def test_a_size_that_is_given_is_kept():

@@ -204,10 +204,9 @@ def growth(options: argparse.Namespace) -> None:
     captchas = load_split(options, reader.alphabet, reader.image_size).seen_through(reader.conversion)
     check_writable(options.out / "learning_curve.csv")
     recipe = recipe_for(captchas, options.seed or 0, options.start, reader.conversion, reader.image_size)
-    started = recipe.start is not None
     table = learning_curve(
         captchas,
-        lambda images: replace(config_for(images, started), seed=recipe.config.seed),
+        lambda images: replace(config_for(images, recipe.start), seed=recipe.config.seed),
         reader,
         recipe.start,
         options.jobs,
