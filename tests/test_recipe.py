@@ -155,7 +155,7 @@ def test_weights_that_know_no_character_of_it(weights):
         recipe_for(captchas_of(["ЖЯ"] * 5), start=str(weights))
 
 
-@pytest.mark.parametrize(("longest", "width"), [(1, 192), (8, 192), (9, 216)])
+@pytest.mark.parametrize(("longest", "width"), [(1, 192), (4, 192), (6, 288)])
 def test_pictures_are_read_at_the_size_of_the_weights_and_wider_for_long_texts(longest, width):
     captchas = captchas_of(["A", "B" * longest] * 10)
     recipe = recipe_for(captchas)
