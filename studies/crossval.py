@@ -19,6 +19,7 @@ from sklearn.model_selection import KFold
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas
+from captcha_lib.data.colour import GREY
 from captcha_lib.files import new_folder, sole_writer
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
@@ -101,7 +102,7 @@ def crossvalidate(
         InputError: too few images, a folder that belongs to another run, or one that another run writes in.
     """
     fold_of = _draw_all(captchas, folds, seeds)
-    extra = generated_captchas(helpers, HELP_SEED) if helpers else None
+    extra = generated_captchas(helpers, HELP_SEED).seen_through(GREY, captchas.size) if helpers else None
     both = captchas if extra is None else concatenate(captchas, extra)
     both = both.replace(paths=[])  # a file in a zip cannot be sent to a process
     identity = _identity(captchas, extra, recipe, folds) | {"alphabet": both.alphabet.characters}
