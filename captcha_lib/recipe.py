@@ -16,8 +16,8 @@ from captcha_lib.data.split import is_official
 from captcha_lib.model import ctc_loss, time_steps
 from captcha_lib.reading.torch_reader import TorchReader
 
-# The weights that small sets start from, see studies/pretraining.py, and the room that a character needs then, in px: of
-# a noisy set of six characters 100 labels read 50 % with 32 px a character, 62 % with 48.
+# The weights that small sets start from, see studies/pretraining.py, and the px that a character is given then: of a
+# noisy set of six characters 100 labels read 50 % with 32 px a character, 62 % with 48.
 GENERAL, STARTED_ROOM = WEIGHTS_DIR / "general.pth", 48
 # From this number of training images on, the defaults of `Config` hold, which were chosen for 802.
 MEDIUM_SET = 800
