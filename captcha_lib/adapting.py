@@ -31,9 +31,8 @@ from captcha_lib.data.images import decode_image
 from captcha_lib.data.sizes import fit_images
 from captcha_lib.decode import Length, Reading, restrict
 from captcha_lib.files import progress
-from captcha_lib.reading.base import weights_path
 from captcha_lib.reading.predict import ImageFile, image_files
-from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.training import fit, silent
 
 LEAST = 20  # pictures; from fewer nothing can be learnt
@@ -160,11 +159,6 @@ def adapt(
     adapted = Adapted(taught, kind, expected, rounds)
     report(adapted.belief)
     return adapted
-
-
-def load_start(weights: str | Path) -> TorchReader:
-    """The reader of weights that can be trained further; raises InputError if there are none."""
-    return TorchReader.load(weights_path(weights).with_suffix(".pth"))
 
 
 def load_pictures(files: list[ImageFile], reader: TorchReader) -> torch.Tensor:

@@ -9,16 +9,16 @@ import pandas as pd
 import torch
 
 from captcha_lib.alphabet import count_doubles, named
-from captcha_lib.config import WEIGHTS_DIR, Config, InputError
+from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.data.colour import CONVERSIONS, GREY, GREYS
 from captcha_lib.data.split import is_official
 from captcha_lib.model import ctc_loss, time_steps
-from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.reading.torch_reader import TorchReader, load_start
 
 # The weights that small sets start from, see studies/pretraining.py, and the px that a character is given then: of a
 # noisy set of six characters 100 labels read 50 % with 32 px a character, 62 % with 48.
-GENERAL, STARTED_ROOM = WEIGHTS_DIR / "general.pth", 48
+GENERAL, STARTED_ROOM = "general", 48
 # From this number of training images on, the defaults of `Config` hold, which were chosen for 802.
 MEDIUM_SET = 800
 # A smaller set is repeated until SMALL_SHOWN images were shown in all; each image at most MAX_REPEATS times an epoch,
@@ -73,16 +73,16 @@ def recipe_for(
 
     Raises InputError if there are no such weights, or they know no character of the alphabet.
     """
-    general = TorchReader.load(GENERAL)
+    general = load_start(GENERAL)
     train, official = captchas.subset("train"), is_official(captchas)
     if conversion is None:
         conversion = captchas.conversion if official else conversion_for(train, general)
     if start is None:
         suits = len(train) < LARGE_SET and not official and size in (None, _started_size(general, captchas))
-        start = "general" if suits and 2 * _known(general, captchas) > len(captchas.alphabet.characters) else "none"
+        start = GENERAL if suits and 2 * _known(general, captchas) > len(captchas.alphabet.characters) else "none"
     if start == "none":
         return Recipe(replace(config_for(len(train)), seed=seed), conversion=conversion, size=size)
-    reader = general if start == "general" else TorchReader.load(start)
+    reader = general if start == GENERAL else TorchReader.load(start)
     characters = captchas.alphabet.characters
     if not (known := _known(reader, captchas)):
         raise InputError(f"start {start}: it knows no character of {characters!r}; give --start none")
@@ -109,12 +109,11 @@ def config_for(images: int, start: TorchReader | None = None) -> Config:
     """
     config, per_epoch = Config(), min(MEDIUM_SET, MAX_REPEATS * images)
     if start is not None:
-        started = replace(config, epochs=STARTED_EPOCHS, per_epoch=per_epoch, warmup_epochs=0, augment_ramp=0)
-        return replace(started, **start.layers)
+        config = replace(config, **start.layers, warmup_epochs=0, augment_ramp=0)
+        return replace(config, epochs=STARTED_EPOCHS, per_epoch=per_epoch)
     if images >= LARGE_SET:
         epochs = min(LARGE_EPOCHS, max(MIN_EPOCHS, LARGE_SHOWN // images))
-        larger = replace(config, channels=(48, 96, 160), hidden=160, dropout=0.2, augment_strength=0.5)
-        return replace(larger, epochs=epochs)
+        return replace(config, epochs=epochs, channels=(48, 96, 160), hidden=160, dropout=0.2, augment_strength=0.5)
     if images >= MEDIUM_SET:
         return config
     epochs = min(SMALL_EPOCHS, max(config.epochs, SMALL_SHOWN // images))

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.adapting import adapt, load_start
+from captcha_lib.adapting import adapt
 from captcha_lib.data.load import load_data
 from captcha_lib.decode import Length
-from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.training import weights_digest
 from studies.jobs import Job, run_jobs
 

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Vote, find_kind, load_start
+from captcha_lib.adapting import LEAST, Kind, Vote, find_kind
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
 from captcha_lib.decode import Reading
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
-from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.reading.torch_reader import TorchReader, load_start
 
 # Larger glyphs with wider gaps than the reference weights know: they read some of these, and not all.
 STYLE = replace(KAPTCHA, fonts=(DEJAVU.with_name("DejaVuSerif-Bold.ttf"),), size=(34, 34), ripple=(1.4, 1.4))

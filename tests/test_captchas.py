@@ -145,6 +145,20 @@ def test_concatenated(captchas):
         concatenate(captchas, in_memory(["zz"], captchas.images[:1, :, :40].contiguous(), "mine"))
 
 
+def test_images_in_memory_are_a_data_set(captchas):
+    made = in_memory(captchas.labels[:3], captchas.images[:3], "mine", captchas.alphabet)
+    assert (made.labels, made.alphabet, made.paths) == (captchas.labels[:3], captchas.alphabet, [])
+    assert torch.equal(made.images, captchas.images[:3])
+
+
+def test_another_size_is_said_instead_of_the_one_before(folder):
+    captchas = load_data(str(folder), size=(60, 300)).replace(source="mine")
+    assert captchas.notes == ["images of 200 x 50 px are read at 300 x 60 px."]
+    seen = captchas.replace(notes=[*captchas.notes, "more."]).seen_through("grey", (48, 192))
+    assert seen.notes == ["images of 200 x 50 px are read at 192 x 48 px.", "more."]
+    assert captchas.seen_through("grey", (50, 200)).notes == []
+
+
 def test_stacking_to_a_given_size():
     images, notes = stack_images([np.full((50, 200), 10, np.uint8)] * 2, size=(25, 80))
     assert images.shape == (2, 25, 80)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from captcha_lib import adapting
-from captcha_lib.adapting import load_start
 from captcha_lib.config import InputError
 from captcha_lib.data.load import load_data
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.labelling import Labelling, build_page
+from captcha_lib.reading.torch_reader import load_start
 
 N = 24
 

@@ -11,7 +11,7 @@ from captcha_lib.config import SPLITS_DIR, Config, InputError
 from captcha_lib.data.captchas import Captchas, in_memory
 from captcha_lib.data.split import read_split
 from captcha_lib.generator.style import KAPTCHA
-from captcha_lib.reading.torch_reader import TorchReader
+from captcha_lib.reading.torch_reader import load_start
 from captcha_lib.recipe import (
     GENERAL,
     LARGE_SET,
@@ -25,7 +25,7 @@ from captcha_lib.recipe import (
     show,
 )
 
-GENERAL_READER = TorchReader.load(GENERAL)
+GENERAL_READER = load_start(GENERAL)
 
 
 def test_the_defaults_hold_for_the_set_they_were_chosen_on():

@@ -25,9 +25,10 @@ def adapt(options: argparse.Namespace) -> None:
     prepare_machine(options)
     import pandas as pd
 
-    from captcha_lib.adapting import adapt, load_pictures, load_start
+    from captcha_lib.adapting import adapt, load_pictures
     from captcha_lib.files import sole_writer, write_csv
     from captcha_lib.reading.predict import image_files
+    from captcha_lib.reading.torch_reader import load_start
 
     start = load_start(options.weights)
     files = image_files(map(Path, options.images))
@@ -44,8 +45,8 @@ def adapt(options: argparse.Namespace) -> None:
 
 def label(options: argparse.Namespace) -> None:
     prepare_machine(options)
-    from captcha_lib.adapting import load_start
     from captcha_lib.labelling import Labelling, build_page
+    from captcha_lib.reading.torch_reader import load_start
 
     labelling = Labelling(options.folder, load_start(options.weights), options.alphabet, options.length)
     report(str(labelling.adapted.kind))

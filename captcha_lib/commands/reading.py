@@ -37,11 +37,8 @@ def predict(options: argparse.Namespace) -> int:
     files = image_files(map(Path, options.images))
     reader = load_reader(options)
     counts: Counter[str] = Counter()
-    rows = _reported(
-        read_files(files, reader, options.length, options.alphabet, options.form == "json"),
-        counts,
-        options.min_confidence,
-    )
+    found = read_files(files, reader, options.length, options.alphabet, options.form == "json")
+    rows = _reported(found, counts, options.min_confidence)
     wide = max(len(printable(str(file.path))) for file in files) if options.form == "table" else 0
     text = FORMS[options.form](rows, wide)
     if options.out:

@@ -135,7 +135,9 @@ class Captchas(VisionDataset):
             pictures = [decode_image(read_bytes(path, file), file, conversion) for path, file in named]
         else:  # drawn, and grey
             pictures = [*self.images[:, 0].numpy()]
-        return self.replace(_pixels=fit_images(pictures, size)[:, 0], _index=None, conversion=conversion)
+        pixels, resized = stack_images(pictures, size)
+        notes = [*resized, *(note for note in self.notes if note not in _resize_notes(pictures, self.size))]
+        return self.replace(_pixels=pixels, _index=None, conversion=conversion, notes=notes)
 
     def rows(self, rows: Any) -> Self:
         """The images of the given rows (numbers or booleans), in their order, with the same alphabet."""
@@ -184,12 +186,16 @@ def stack_images(pictures: list[np.ndarray], size: tuple[int, int]) -> tuple[np.
     Returns:
         (N, H, W) uint8, and sentences that say what was resized, if anything.
     """
+    return fit_images(pictures, size)[:, 0], _resize_notes(pictures, size)
+
+
+def _resize_notes(pictures: list[np.ndarray], size: tuple[int, int]) -> list[str]:
     (height, width), usual = size, usual_size(pictures)
     odd = sum(picture.shape != usual for picture in pictures)
     notes = [] if usual == size else [f"images of {usual[1]} x {usual[0]} px are read at {width} x {height} px."]
     if odd:
         notes.append(f"{odd} of {len(pictures)} images had another size and were resized to {width} x {height} px.")
-    return fit_images(pictures, size)[:, 0], notes
+    return notes
 
 
 def usual_size(pictures: list[np.ndarray]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from captcha_lib.config import InputError
 from captcha_lib.data.colour import GREY
 from captcha_lib.files import progress, replacing
 from captcha_lib.model import CRNN, time_steps
-from captcha_lib.reading.base import FACTS, MAX_BYTES, Reader, reader_facts
+from captcha_lib.reading.base import FACTS, MAX_BYTES, Reader, reader_facts, weights_path
 
 FORMAT = "captcha_lib weights 5"
 OLDER_FORMATS = ("captcha_lib weights 4", "captcha_lib weights 3", "captcha_lib weights 2")
@@ -70,6 +70,11 @@ class TorchReader(Reader):
         if facts is None or model is None:
             raise InputError(f"weights {path}: its parts contradict each other; copy or train it again")
         return TorchReader(**facts, model=model.eval().to(device))
+
+
+def load_start(weights: str | Path) -> TorchReader:
+    """The reader of weights that can be trained further; raises InputError if there are none."""
+    return TorchReader.load(weights_path(weights).with_suffix(".pth"))
 
 
 def write_tensors(path: Path, things: dict) -> None:

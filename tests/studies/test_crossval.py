@@ -154,6 +154,8 @@ def test_a_set_is_learnt_by_its_own_recipe():
     assert fold_recipe(many, 10) == Recipe(Config())
     recipe = fold_recipe(many.replace(source="mine"), 10)
     assert (recipe.start_from.split(",")[0], recipe.config.warmup_epochs) == ("general", 0)
+    few = many.rows(range(90)).replace(source="mine")
+    assert [fold_recipe(few, folds).config.per_epoch for folds in (2, 10)] == [8 * 45, 8 * 81]
     assert fold_recipe(many.replace(source="mine"), 10, "none") == Recipe(Config())
 
 

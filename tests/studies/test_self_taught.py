@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from captcha_lib import adapting
-from captcha_lib.adapting import load_start
 from captcha_lib.generator.draw import generate_captchas
+from captcha_lib.reading.torch_reader import load_start
 from studies import self_taught
 from studies.benchmarks.first_sight import named_sets, read_sets, summary
 from studies.self_taught import COLUMNS, load_set, teach_set
