@@ -21,11 +21,11 @@ from studies.makers.families import CHARACTERS, make
 from studies.stream import Stream
 
 RECIPE = replace(
-    Config(), epochs=150, per_epoch=10_000, batch_size=64, learning_rate=2e-3, schedule_peak=0.1, warmup_epochs=6,
+    Config(), epochs=200, per_epoch=25_600, batch_size=256, learning_rate=3e-3, schedule_peak=0.1, warmup_epochs=6,
     augment_strength=0.0, dropout=0.05, ema_decay=0.999, channels=(48, 96, 160), hidden=192, blocks=2,
 )  # fmt: skip
 OF_A_MAKER = 32  # pictures drawn together
-HELD, HELD_SEED = 500, 424242  # pictures that are not trained on
+HELD, HELD_OF_A_MAKER, HELD_SEED = 1000, 4, 424242  # pictures that are not trained on
 RATE_ON = 1e-3  # learning rate of weights that can read already
 SIZES = ((18, 32), (72, 320))  # px, what makers draw; see `Reader.sizes`
 
@@ -34,8 +34,10 @@ SIZES = ((18, 32), (72, 320))  # px, what makers draw; see `Reader.sizes`
 class Makers(Stream):
     """A stream of captchas of random makers, all resized to one size; a style is not needed."""
 
-    picture: tuple[int, int] = (48, 192)  # (H, W) in px
+    picture: tuple[int, int] = (48, 256)  # (H, W) in px
     left_out: str = ""  # a family that is never drawn
+    together: int = OF_A_MAKER
+    block: int = 64 * OF_A_MAKER  # so a batch holds pictures of as many makers as it can
 
     @property
     def alphabet(self) -> Alphabet:
@@ -63,21 +65,22 @@ class Makers(Stream):
         images: list[np.ndarray] = []
         while len(texts) < n:
             style = make(rng, left_out=self.left_out)
-            more = draw_texts(min(OF_A_MAKER, n - len(texts)), rng, style)
+            more = draw_texts(min(self.together, n - len(texts)), rng, style)
             images += list(draw(more, rng, style)[:, 0].numpy())
             texts += more
         return texts, torch.from_numpy(fit_images(images, self.picture))
 
 
 def learn_general(
-    config: Config = RECIPE, start: TorchReader | None = None, session: Session = Session()
+    config: Config = RECIPE, start: TorchReader | None = None, session: Session = Session(), workers: int = 1
 ) -> TorchReader:
     """Trains these weights, on from those of `start` where there are some; the session names the checkpoint.
 
-    Pictures of other makers choose the epoch and calibrate the confidence; no real captcha does.
+    Pictures of other makers choose the epoch and calibrate the confidence; no real captcha does. As many processes as
+    `workers` draw beside each that trains, which changes no picture.
     """
-    makers = Makers(config.per_epoch, seed=config.seed)
-    held = makers.drawn(HELD, np.random.default_rng([config.seed, HELD_SEED]))
+    makers = Makers(config.per_epoch, seed=config.seed, workers=workers)
+    held = replace(makers, together=HELD_OF_A_MAKER).drawn(HELD, np.random.default_rng([config.seed, HELD_SEED]))
     config = config if start is None else replace(config, warmup_epochs=0, learning_rate=RATE_ON)
     reader, _ = fit(makers, in_memory(*held, "makers", makers.alphabet), config, start, session)
     return replace(reader, length=None, sizes=SIZES)

@@ -29,7 +29,6 @@ from captcha_lib.runs.distributed import leads, own_rank
 from captcha_lib.runs.results import Result, read_test, write_run
 from captcha_lib.training import Session, fit
 
-BLOCK = 256  # captchas drawn together and then mixed: a batch holds pictures of several warps
 AHEAD = 3  # blocks that each drawing process may be ahead of the training
 STREAM_EPOCH, MAX_EPOCHS = 5000, 200  # captchas an epoch, where there are enough of them
 
@@ -45,6 +44,7 @@ class Stream:
         without: texts that are never drawn, such as those of the test.
         workers: processes that draw beside each training process; 0 draws in the training process itself.
         scrambled: gives each picture another one's text: a control, from which nothing can be learnt.
+        block: captchas drawn together and then mixed: a batch holds pictures of several warps.
     """
 
     per_epoch: int
@@ -53,6 +53,7 @@ class Stream:
     without: frozenset[str] = frozenset()
     workers: int = 1
     scrambled: bool = False
+    block: int = 256
 
     def __post_init__(self) -> None:
         if len(self.without) >= count_texts(self.style):
@@ -142,11 +143,12 @@ class StreamBlocks(IterableDataset):
     """
 
     def __init__(
-        self, stream: Stream, batch_size: int = BLOCK, steps: int = 0, first_epoch: int = 0, rank: Rank = Rank()
+        self, stream: Stream, batch_size: int = 0, steps: int = 0, first_epoch: int = 0, rank: Rank = Rank()
     ) -> None:
         self.stream, self.first_epoch, self.rank = stream, first_epoch, rank
+        batch_size = batch_size or stream.block
         steps = steps or -(-stream.per_epoch // batch_size)
-        batches = max(1, BLOCK // batch_size)
+        batches = max(1, stream.block // batch_size)
         self.sizes = [batch_size * min(batches, steps - done) for done in range(0, steps, batches)]
 
     def __iter__(self) -> Iterator[Batch]:

@@ -90,7 +90,8 @@ def add_commands(commands: Any) -> None:
         "learn the weights that small sets start from; needs the extra 'fonts'",
         CONTINUE + " with --resume",
     )
-    command.add_argument("--epochs", type=count, help="of 10,000 generated captchas (150)")
+    command.add_argument("--epochs", type=count, help="of 25,600 generated captchas (200)")
+    command.add_argument("--workers", type=count, default=1, help="processes that draw the captchas (%(default)s)")
     command.add_argument("--start", type=Path, help="weights of the same network to go on from (random ones)")
     command.add_argument("--seed", type=int, default=0, help="of the captchas and the training (%(default)s)")
     command.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out")
@@ -224,7 +225,7 @@ def pretrain(options: argparse.Namespace) -> None:
     with process_group(device) as device:
         checkpoint = options.out.with_suffix(".checkpoint")
         session = Session(checkpoint=checkpoint, resume=options.resume, device=device, report=report)
-        reader = learn_general(config, start, session)
+        reader = learn_general(config, start, session, options.workers)
         if leads():
             reader.save(options.out)
             report(f"weights in {options.out}")

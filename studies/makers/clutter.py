@@ -7,14 +7,14 @@ from math import comb
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
 
 from studies.makers.layout import affine_grid, draws
 from studies.makers.look import Look, Whole
 
-_CURVE = np.linspace(0, 1, 20)
-_BEZIER = {n: np.array([comb(n, i) * _CURVE**i * (1 - _CURVE) ** (n - i) for i in range(n + 1)]).T for n in (1, 2, 3)}
+_CURVE = np.linspace(0, 1, 32)
+_BEZIER = np.array([comb(3, i) * _CURVE**i * (1 - _CURVE) ** (3 - i) for i in range(4)]).T  # (P, 4), cubic
 
 
 def whole(rng: np.random.Generator, low_high: Whole) -> int:
@@ -48,7 +48,7 @@ def edged(ink: torch.Tensor, style: Look, rng: np.random.Generator) -> torch.Ten
         ink = _split(ink, style, rng)
     if style.shadow[1]:
         dx, dy = rng.choice([-3, -2, -1, 1, 2, 3]), rng.choice([-2, -1, 1, 2, 3])
-        ink = torch.maximum(ink, _each(rng, style.shadow, len(ink)) * _shifted(ink, int(dx), int(dy)))
+        ink = ink + (1 - ink) * _each(rng, style.shadow, len(ink)) * _shifted(ink, int(dx), int(dy))
     return ink
 
 
@@ -111,6 +111,8 @@ def paper(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
         light -= _each(rng, style.hatching, n) * torch.from_numpy(waves).clamp(0)
     if style.polygons[1]:
         light -= _polygons(n, style, rng)
+    if style.decoys[1]:
+        light -= _decoys(n, style, rng)
     return light
 
 
@@ -126,13 +128,25 @@ def _polygons(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(layers).float() / 255
 
 
+def _decoys(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
+    """Small pale characters, none of which belongs to the text."""
+    face = ImageFont.truetype(str(style.fonts[0]), max(6, int(style.size[1] * rng.uniform(0.2, 0.45))))
+    layers = np.empty((n, style.height, style.width), np.uint8)
+    for i in range(n):
+        layer = Image.new("L", (style.width, style.height))
+        pen, count = ImageDraw.Draw(layer), whole(rng, style.decoys)
+        for place in rng.random((count, 2)) * (style.width, style.height):
+            char = style.characters[int(rng.integers(len(style.characters)))]
+            pen.text(tuple(place), char, fill=int(rng.integers(15, 110)), font=face, anchor="mm")
+        layers[i] = np.asarray(layer)
+    return torch.from_numpy(layers).float() / 255
+
+
 def stroked(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
     """Lines and curves of ink, a grid, and specks: (B, H, W)."""
     layers = np.zeros((n, style.height, style.width), np.float32)
     if style.strokes[1]:
-        for i in range(n):
-            layers[i] = _strokes(style, rng)
-        layers /= 255
+        layers += _strokes(n, style, rng)
     if style.grid[1]:
         pitch, ink = whole(rng, style.grid), draws(rng, style.stroke_ink, n)[:, None, None]
         ways = int(rng.integers(1, 4))  # along, across, or both
@@ -146,32 +160,51 @@ def stroked(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
         share = draws(rng, style.specks, n)[:, None, None]
         specks = np.where(coarse < share, 1 - 0.7 * coarse / np.maximum(share, 1e-6), 0)
         layers = np.maximum(layers, specks.repeat(side, 1).repeat(side, 2)[:, : style.height, : style.width])
+    if style.frame[1] and (thick := whole(rng, style.frame)):
+        ink = draws(rng, style.stroke_ink, n)[:, None, None]
+        for edge in (np.s_[:, :thick], np.s_[:, -thick:], np.s_[:, :, :thick], np.s_[:, :, -thick:]):
+            layers[edge] = ink
     return torch.from_numpy(layers)
 
 
-def _strokes(style: Look, rng: np.random.Generator) -> np.ndarray:
-    layer = Image.new("L", (style.width, style.height))
-    pen = ImageDraw.Draw(layer)
-    for _ in range(whole(rng, style.strokes)):
-        ink = int(255 * rng.uniform(*style.stroke_ink))
-        thick, kind = whole(rng, style.stroke_width), int(rng.integers(5))
-        if kind == 4:  # an arc of an ellipse
-            x, y = rng.uniform(-0.2, 1, 2) * (style.width, style.height)
-            a, b = rng.uniform(0.2, 1, 2) * (style.width, style.height)
-            first, last = rng.uniform(0, 360, 2).tolist()
-            pen.arc((x, y, x + a, y + b), first, last, fill=ink, width=thick)
-            continue
-        if kind == 3:  # a wave
-            x = np.linspace(0, style.width, 40)
-            waves = np.sin(x / style.height * rng.uniform(1, 8) + rng.uniform(0, 6))
-            points = np.stack([x, style.height * (rng.random() + rng.uniform(0.05, 0.4) * waves)], 1)
+def _strokes(n: int, style: Look, rng: np.random.Generator) -> np.ndarray:
+    counts = rng.integers(style.strokes[0], style.strokes[1] + 1, n)
+    of, top = np.repeat(np.arange(n), counts).tolist(), style.stroke_ink[1]
+    inks = (255 / top * rng.uniform(*style.stroke_ink, len(of))).astype(int).tolist()
+    thick = rng.integers(style.stroke_width[0], style.stroke_width[1] + 1, len(of)).tolist()
+    lines, arcs = _lines(len(of), style, rng), _arcs(len(of), style, rng)
+    layers = [Image.new("L", (style.width, style.height)) for _ in range(n)]
+    pens = [ImageDraw.Draw(layer) for layer in layers]
+    for i, (b, is_arc) in enumerate(zip(of, (rng.random(len(of)) < 0.2).tolist(), strict=True)):
+        if is_arc:
+            pens[b].arc(arcs[i][:4], *arcs[i][4:], fill=inks[i], width=thick[i])
         else:
-            corners = rng.random((kind + 2, 2))
-            if rng.random() < 0.6:  # from one side to the other
-                corners[:, 0] = np.linspace(-0.02, 1.02, kind + 2)
-            points = (_BEZIER[kind + 1] if kind else np.eye(2)) @ (corners * (style.width, style.height))
-        pen.line(points.ravel().tolist(), fill=ink, width=thick)
-    return np.asarray(layer)
+            pens[b].line(lines[i], fill=inks[i], width=thick[i])
+    return np.stack([np.asarray(layer) for layer in layers]) * np.float32(top / 255)
+
+
+def _lines(n: int, style: Look, rng: np.random.Generator) -> list[list[float]]:
+    """Straight lines, curves and waves, most from one side to the other: x, y, x, y, ... in px."""
+    controls = rng.random((n, 4, 2))
+    across = rng.random(n) < 0.6
+    controls[across, :, 0] = np.linspace(-0.02, 1.02, 4)
+    straight = rng.random(n) < 0.3
+    controls[straight, 1] = (2 * controls[straight, 0] + controls[straight, 3]) / 3
+    controls[straight, 2] = (controls[straight, 0] + 2 * controls[straight, 3]) / 3
+    points = _BEZIER @ controls * (style.width, style.height)  # (N, P, 2)
+    waved = rng.random(n) < 0.25
+    x = np.linspace(0, style.width, len(_BEZIER))
+    steps, phases, middle, high = rng.random((4, int(waved.sum()), 1))
+    waves = np.sin(x / style.height * (1 + 7 * steps) + 6 * phases)
+    points[waved] = np.stack(np.broadcast_arrays(x, style.height * (middle + (0.05 + 0.35 * high) * waves)), -1)
+    return points.reshape(n, 2 * len(_BEZIER)).tolist()
+
+
+def _arcs(n: int, style: Look, rng: np.random.Generator) -> list[list[float]]:
+    """Parts of ellipses: the box in px, and from which angle to which in degrees."""
+    corner, sides = rng.uniform(-0.2, 1, (n, 2)), rng.uniform(0.2, 1, (n, 2))
+    boxes = np.concatenate([corner, corner + sides], 1) * (style.width, style.height, style.width, style.height)
+    return np.concatenate([boxes, rng.uniform(0, 360, (n, 2))], 1).tolist()
 
 
 def finished(light: torch.Tensor, style: Look, rng: np.random.Generator) -> torch.Tensor:

@@ -37,4 +37,4 @@ def _draw_look(texts: list[str], style: Look, rng: np.random.Generator) -> torch
 
 
 def _over(ink: torch.Tensor, over: torch.Tensor, style: Look) -> torch.Tensor:
-    return ink * (1 - over) if style.erase else torch.maximum(ink, over)
+    return ink * (1 - over) if style.erase else torch.where(over > ink.clamp(0), over, ink)

@@ -24,6 +24,8 @@ _ALPHABETS = {  # and how often each is drawn
 _LENGTHS = {4: 28, 5: 22, 6: 24, 3: 4, 7: 6, 8: 4, 2: 2, 1: 1, 9: 1, 10: 1}
 KAPTCHA, _KAPTCHAS = "kaptcha", 0.08  # the family that draws as Kaptcha, and how often a maker is of it
 _KAGGLE = 0.5  # how often such a maker has the settings of the Kaggle set
+_HEIGHTS, _LOW, _FRAMED = ((18, 72), (11, 24)), 0.15, 0.12  # px, and how often they are low, and framed
+_SMALL = 24  # px, from which height on a text bears as much as any
 _WHOLE = 0.3  # how often an alphabet leaves no character out, such as those that look alike
 Knobs = dict[str, object]
 
@@ -50,6 +52,11 @@ def _turned(rng: np.random.Generator, em: float) -> Knobs:
     return {"rotation": (-most, most), "jitter": (-0.1, 0.1)}
 
 
+def _spaced(rng: np.random.Generator, em: float) -> Knobs:
+    pitch = _uniform(rng, 0.55, 1.3)
+    return {"pitch": (pitch, pitch + 0.05), "gap": (0.0, _uniform(rng, 0.0, 0.3))}
+
+
 def _bent(rng: np.random.Generator, em: float) -> Knobs:
     turn = _uniform(rng, 0, 12) * int(rng.integers(2))
     return {"wave": (0.0, _uniform(rng, 0.03, 0.12)), "turn": (-turn, turn)}
@@ -70,7 +77,8 @@ def _many_faced(rng: np.random.Generator, em: float) -> Knobs:
 
 def _lined(rng: np.random.Generator, em: float) -> Knobs:
     low, thick, ink = int(rng.integers(0, 5)), max(1, round(em / 16)), _uniform(rng, 0.2, 0.9)
-    knobs: Knobs = {"strokes": (low, low + int(rng.integers(1, 5))), "stroke_ink": (ink, 1.0)}
+    darkest = float(rng.choice([1.0, 1.0, 1.6]))
+    knobs: Knobs = {"strokes": (low, low + int(rng.integers(1, 5))), "stroke_ink": (ink, darkest)}
     return knobs | {"stroke_width": (1, int(rng.integers(1, thick + 2)))}
 
 
@@ -91,15 +99,18 @@ def _gridded(rng: np.random.Generator, em: float) -> Knobs:
 def _dotted(rng: np.random.Generator, em: float) -> Knobs:
     side = int(rng.integers(1, max(2, round(em / 12))))
     share = _uniform(rng, 0.01, 0.12) / side
-    return {"specks": (share / 2, share), "speck_size": (1, side)}
+    return {"specks": (share / 2, share), "speck_size": (1, side), "erase": bool(rng.random() < 0.25)}
 
 
 def _hollow(rng: np.random.Generator, em: float) -> Knobs:
-    fill = float(rng.choice([0.0, 0.0, 0.3]))
-    return {"outline": (1, 1), "fill": (fill, fill), "gap": (0.0, 0.15), "bold": (0.0, 0.05)}
+    fill = float(rng.choice([0.0, 0.0, 0.3, -0.4]))
+    knobs: Knobs = {"outline": (1, 1), "fill": (fill, fill), "gap": (0.0, 0.15), "bold": (0.0, 0.05)}
+    return knobs | ({"paper": (0.5, 0.75)} if fill < 0 else {})
 
 
 def _shadowed(rng: np.random.Generator, em: float) -> Knobs:
+    if rng.random() < 0.4:
+        return {"shadow": (_uniform(rng, -0.7, -0.4), -0.3), "paper": (0.5, 0.75), "ink": (140, 255)}
     return {"shadow": (0.15, _uniform(rng, 0.3, 0.7))}
 
 
@@ -148,6 +159,10 @@ def _shaped(rng: np.random.Generator, em: float) -> Knobs:
     return {"polygons": (1, int(rng.integers(2, 8)))}
 
 
+def _lettered(rng: np.random.Generator, em: float) -> Knobs:
+    return {"decoys": (3, int(rng.integers(5, 40))), "ink": (170, 255)}
+
+
 def _noisy(rng: np.random.Generator, em: float) -> Knobs:
     return {"noise": (0.02, _uniform(rng, 0.05, 0.2))}
 
@@ -171,7 +186,7 @@ Family = Callable[[np.random.Generator, float], Knobs]
 GROUPS: dict[str, tuple[int, float, dict[str, Family]]] = {
     "layout": (3, 0.55, {
         "crowded": _crowded, "turned": _turned, "bent": _bent, "slanted": _slanted, "coloured": _coloured,
-        "many-faced": _many_faced, "split": _split,
+        "many-faced": _many_faced, "split": _split, "spaced": _spaced,
     }),
     "clutter": (2, 0.5, {"lined": _lined, "dense": _dense, "cut": _cut, "gridded": _gridded, "dotted": _dotted}),
     "ink": (1, 0.35, {
@@ -179,7 +194,7 @@ GROUPS: dict[str, tuple[int, float, dict[str, Family]]] = {
         "haloed": _haloed, "perforated": _perforated,
     }),
     "paper": (1, 0.4, {"spotted": _spotted, "shaded": _shaded, "patterned": _patterned, "shaped": _shaped,
-        "inverted": _inverted,
+        "inverted": _inverted, "lettered": _lettered,
     }),
     "camera": (1, 0.5, {
         "noisy": _noisy, "blurred": _blurred, "enlarged": _enlarged, "compressed": _compressed,
@@ -196,24 +211,25 @@ def make(rng: np.random.Generator, family: str | None = None, left_out: str = ""
     if family == KAPTCHA or (family is None and rng.random() < _KAPTCHAS):
         return _kaptcha(rng)
     characters, length = _alphabet(rng), int(_chosen(rng, _LENGTHS))  # type: ignore[call-overload]
-    height = int(rng.integers(18, 72))
-    size = height * _uniform(rng, 0.5, 0.95)
-    room = _uniform(rng, 0.55, 1.1) * size  # px a character
-    width = int(np.clip(length * room * _uniform(rng, 1.05, 1.5), max(32, height), 320))
+    height = int(rng.integers(*_HEIGHTS[int(rng.random() < _LOW)]))
+    size = max(9.0, height * _uniform(rng, 0.45, 1.25))
     margin = _uniform(rng, 0.03, 0.35)
+    busy = min(1.0, _uniform(rng, 0.3, 1.2)) * (0.6 if height < _SMALL else 1.0)
     knobs: Knobs = {}
     for most, share, group in GROUPS.values():
-        for name in rng.choice(list(group), int(rng.binomial(most, share)), replace=False):
+        for name in rng.choice(list(group), int(rng.binomial(most, busy * share)), replace=False):
             knobs |= group[name](rng, size) if name != left_out else {}
     if family:
         knobs |= FAMILIES[family](rng, size)
+    room = _uniform(rng, 0.55, 1.1) * max(1.0, *knobs.get("pitch", (1.0,))) * size  # px a character
+    width = int(np.clip(length * room * _uniform(rng, 1.05, 1.5), max(32, height), 320))
     paper = _uniform(rng, 0.5, 1.0) if rng.random() < 0.4 else 1.0
     return Look(
         **{  # type: ignore[arg-type]
             "characters": characters,
             "length": (max(1, length - int(rng.random() < 0.2)), length),
             "fonts": _faces(rng, characters),
-            "size": (max(9, int(0.85 * size)), max(9, int(size))),
+            "size": (max(9, int(0.85 * size)), int(size)),
             "margin": (0.01, margin),
             "gap": (_uniform(rng, -0.03, 0.05), _uniform(rng, 0.05, 0.3)),
             "bold": (0.0, _uniform(rng, 0.0, 0.03)),
@@ -222,6 +238,7 @@ def make(rng: np.random.Generator, family: str | None = None, left_out: str = ""
             "paper": (0.9 * paper, paper),
             "height": height,
             "width": width,
+            "frame": (1, 1 + height // 40) if rng.random() < _FRAMED else (0, 0),
             "negative": bool(rng.random() < 0.25),
         }
         | knobs

@@ -18,7 +18,7 @@ from captcha_lib.generator.style import Range
 from studies.makers.look import Look
 
 _EM, _CELL, _BASELINE = 48, 80, 56  # px of the atlas: an em, a glyph's square, and how far its line is below the top
-_CAPITAL, _LETTER = 0.75, 1.0  # em: the height of capitals, and of a letter with all that it may have
+_CAPITAL, _DESCENDER, _SLACK = 0.75, 0.21, 0.04  # em: the height of capitals, what hangs below the line, and air
 
 
 def draws(rng: np.random.Generator, low_high: Range, n: int) -> np.ndarray:
@@ -35,17 +35,21 @@ def set_fitted(texts: list[str], style: Look, rng: np.random.Generator) -> torch
     n, size = len(row), draws(rng, style.size, len(texts))
     em = size[row] * np.exp(draws(rng, style.unequal, n) * rng.choice([-1, 1], n).astype(np.float32))
     stretch = draws(rng, style.glyph_width, n)
-    advance = widths * em * stretch + (draws(rng, style.gap, len(texts)) * size)[row] + style.spacing[0]
+    own = widths * em * stretch
+    pitch = draws(rng, style.pitch, len(texts))[row] * em
+    advance = np.where(pitch > 0, np.maximum(pitch, 0.8 * own), own)
+    advance = advance + (draws(rng, style.gap, len(texts)) * size)[row] + style.spacing[0]
     advance = np.maximum(advance, 0.2 * em)  # a glyph never hides the one before it
     begins = np.concatenate([[0], np.cumsum(advance)])[:-1]
     begins -= begins[np.concatenate([[0], np.cumsum(lengths)])[:-1]][row]
-    total = np.maximum.reduceat(begins + widths * em * stretch, np.concatenate([[0], np.cumsum(lengths)])[:-1])
+    total = np.maximum.reduceat(begins + own, np.concatenate([[0], np.cumsum(lengths)])[:-1])
+    tall = _CAPITAL + _SLACK + _DESCENDER * (style.characters != style.characters.upper())  # em, of a line
     room = style.width * (1 - draws(rng, style.margin, len(texts)))
-    fit = np.minimum(1, np.minimum(room / total, style.height / (_LETTER * size)))
+    fit = np.minimum(1, np.minimum(room / total, style.height / (tall * size)))
     left = rng.random(len(texts)) * (style.width - total * fit)
-    base = _CAPITAL * size * fit + rng.random(len(texts)) * np.maximum(0, style.height - _LETTER * size * fit)
+    base = _CAPITAL * size * fit + rng.random(len(texts)) * np.maximum(0, style.height - tall * size * fit)
     em = em * fit[row]
-    x = left[row] + fit[row] * (begins + widths * em / fit[row] * stretch / 2)
+    x = left[row] + fit[row] * (begins + own / 2)
     y = base[row] - em * (_BASELINE - _CELL / 2) / _EM + draws(rng, style.jitter, n) * em
     angle, shear = np.radians(draws(rng, style.rotation, n)), draws(rng, style.shear, n)
     cells = cells * torch.from_numpy(draws(rng, style.shade, n))[:, None, None]

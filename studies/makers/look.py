@@ -22,6 +22,7 @@ class Look(Style):
     # The share of the width that stays free: a text is made smaller until it fits, and stands anywhere.
     margin: Range = (0.05, 0.3)
     gap: Range = _OFF  # em between outlines; below zero they overlap
+    pitch: Range = _OFF  # em that each glyph is given, whatever its own width; 0 is its own width
     faces: Whole = (1, 1)  # fonts in one picture
     bold: Range = _OFF  # em by which edges are moved outwards
     unequal: Range = _OFF  # share by which a glyph may be larger or smaller than its neighbours
@@ -29,8 +30,8 @@ class Look(Style):
     shear: Range = _OFF  # px a px, for each glyph
     shade: Range = (1.0, 1.0)  # of the ink, for each glyph
     outline: Whole = (0, 0)  # px, glyphs drawn by their outlines
-    fill: Range = _OFF  # the ink inside of outlines
-    shadow: Range = _OFF  # ink of a copy below the text
+    fill: Range = _OFF  # the ink inside of outlines; below zero it is lighter than the paper
+    shadow: Range = _OFF  # ink of a copy below the text; below zero it is lighter than the paper
     emboss: Range = _OFF  # how much of the text is seen by lit and dark edges alone
     halo: Range = _OFF  # em, of ink around letters that are paper
     perforated: Range = _OFF  # how much of the ink is left out, in fine dots or lines
@@ -39,9 +40,11 @@ class Look(Style):
     wave: Range = _OFF  # of the height, the amplitude of waves along and across the line
     strokes: Whole = (0, 0)  # lines and curves over the text
     stroke_width: Whole = (1, 1)  # px
-    stroke_ink: Range = (1.0, 1.0)  # of the text's
+    stroke_ink: Range = (1.0, 1.0)  # of the text's; above 1 they are darker
     erase: bool = False  # the strokes are paper, not ink
     grid: Whole = (0, 0)  # px from one line of a grid to the next
+    frame: Whole = (0, 0)  # px, the line around the picture
+    decoys: Whole = (0, 0)  # pale small characters strewn over the picture
     specks: Range = _OFF  # share of the pixels
     speck_size: Whole = (1, 1)  # px
     paper: Range = (1.0, 1.0)  # how light it is; 1 is white

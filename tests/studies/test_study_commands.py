@@ -207,7 +207,7 @@ def test_protect(monkeypatch, tmp_path, capsys):
 
 
 def test_pretrain_saves_weights(monkeypatch, tmp_path, reader, capsys):
-    monkeypatch.setattr("studies.pretraining.learn_general", lambda config, start, session: reader)
+    monkeypatch.setattr("studies.pretraining.learn_general", lambda config, start, session, workers: reader)
     assert run("pretrain", "--threads", 1, "--out", tmp_path / "general.pth") == 0
     assert (tmp_path / "general.pth").is_file()
     assert "weights in" in capsys.readouterr().out
