@@ -21,7 +21,7 @@ from studies.makers.families import CHARACTERS, make
 from studies.stream import Stream
 
 RECIPE = replace(
-    Config(), epochs=200, per_epoch=25_600, batch_size=256, learning_rate=3e-3, schedule_peak=0.1, warmup_epochs=6,
+    Config(), epochs=170, per_epoch=25_600, batch_size=256, learning_rate=3e-3, schedule_peak=0.1, warmup_epochs=6,
     augment_strength=0.0, dropout=0.05, ema_decay=0.999, channels=(48, 96, 160), hidden=192, blocks=2,
 )  # fmt: skip
 OF_A_MAKER = 32  # pictures drawn together

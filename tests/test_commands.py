@@ -216,7 +216,7 @@ def test_predict_withholds_what_is_less_sure_than_asked_for(weights, folder, cap
 def test_a_single_image_is_counted_as_one(tmp_path, capsys):
     Image.new("L", (100, 40), 255).save(tmp_path / "one.png")
     assert run("predict", tmp_path / "one.png", "--weights", "general") == 0
-    assert capsys.readouterr().err == "1 of 1 images had another size and were resized to 192 x 48 px.\n"
+    assert capsys.readouterr().err == "1 of 1 images had another size and were resized to 256 x 48 px.\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")

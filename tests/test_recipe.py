@@ -17,7 +17,6 @@ from captcha_lib.recipe import (
     LARGE_SET,
     MAX_REPEATS,
     MEDIUM_SET,
-    STARTED_EPOCHS,
     Recipe,
     config_for,
     plan_table,
@@ -58,10 +57,10 @@ def test_a_network_that_can_read_needs_no_warm_up():
     assert (config_for(200, GENERAL_READER).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
-@pytest.mark.parametrize("images", [20, 100, 800, 2900])
-def test_a_start_takes_as_many_epochs_for_any_set(images):
+@pytest.mark.parametrize(("images", "epochs"), [(20, 16), (50, 16), (70, 11), (100, 8), (800, 8), (2900, 8)])
+def test_after_a_start_images_are_shown_less_often(images, epochs):
     config = config_for(images, GENERAL_READER)
-    assert (config.epochs, config.per_epoch) == (STARTED_EPOCHS, min(MEDIUM_SET, MAX_REPEATS * images))
+    assert (config.epochs, config.per_epoch) == (epochs, min(MEDIUM_SET, MAX_REPEATS * images))
 
 
 def captchas_of(labels: list[str], height: int = 60, source: str = "mine") -> Captchas:
@@ -156,7 +155,7 @@ def test_weights_that_know_no_character_of_it(weights):
 
 
 @pytest.mark.parametrize(("longest", "width"), [(1, 192), (4, 192), (6, 288)])
-def test_pictures_are_read_at_the_size_of_the_weights_and_wider_for_long_texts(longest, width):
+def test_pictures_are_read_at_the_height_of_the_weights_with_room_for_each_character(longest, width):
     captchas = captchas_of(["A", "B" * longest] * 10)
     recipe = recipe_for(captchas)
     assert recipe.size == recipe.seen(captchas).size == (GENERAL_READER.image_size[0], width)
@@ -166,4 +165,4 @@ def test_a_size_that_is_given_is_kept():
     captchas = captchas_of(UPPER * 10, height=60)
     recipe = recipe_for(captchas, size=(60, 300))
     assert (recipe.start, recipe.seen(captchas).size) == (None, (60, 300))
-    assert recipe_for(captchas, size=(48, 192)).start is not None, "it is the one that the weights take"
+    assert recipe_for(captchas, size=(48, 192)).start is not None, "it is the one that they are read at"

@@ -90,7 +90,7 @@ def add_commands(commands: Any) -> None:
         "learn the weights that small sets start from; needs the extra 'fonts'",
         CONTINUE + " with --resume",
     )
-    command.add_argument("--epochs", type=count, help="of 25,600 generated captchas (200)")
+    command.add_argument("--epochs", type=count, help="of 25,600 generated captchas (170)")
     command.add_argument("--workers", type=count, default=1, help="processes that draw the captchas (%(default)s)")
     command.add_argument("--start", type=Path, help="weights of the same network to go on from (random ones)")
     command.add_argument("--seed", type=int, default=0, help="of the captchas and the training (%(default)s)")
