@@ -177,7 +177,8 @@ def _strokes(n: int, style: Look, rng: np.random.Generator) -> np.ndarray:
     pens = [ImageDraw.Draw(layer) for layer in layers]
     for i, (b, is_arc) in enumerate(zip(of, (rng.random(len(of)) < 0.2).tolist(), strict=True)):
         if is_arc:
-            pens[b].arc(arcs[i][:4], *arcs[i][4:], fill=inks[i], width=thick[i])
+            *box, first, last = arcs[i]
+            pens[b].arc(box, first, last, fill=inks[i], width=thick[i])
         else:
             pens[b].line(lines[i], fill=inks[i], width=thick[i])
     return np.stack([np.asarray(layer) for layer in layers]) * np.float32(top / 255)

@@ -221,7 +221,8 @@ def make(rng: np.random.Generator, family: str | None = None, left_out: str = ""
             knobs |= group[name](rng, size) if name != left_out else {}
     if family:
         knobs |= FAMILIES[family](rng, size)
-    room = _uniform(rng, 0.55, 1.1) * max(1.0, *knobs.get("pitch", (1.0,))) * size  # px a character
+    pitch = knobs.get("pitch")
+    room = _uniform(rng, 0.55, 1.1) * (max(1.0, *pitch) if isinstance(pitch, tuple) else 1.0) * size  # px a character
     width = int(np.clip(length * room * _uniform(rng, 1.05, 1.5), max(32, height), 320))
     paper = _uniform(rng, 0.5, 1.0) if rng.random() < 0.4 else 1.0
     return Look(
