@@ -57,7 +57,7 @@ def test_a_network_that_can_read_needs_no_warm_up():
     assert (config_for(200, GENERAL_READER).warmup_epochs, config_for(200).warmup_epochs) == (0, Config.warmup_epochs)
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(20, 16), (50, 16), (70, 11), (100, 8), (800, 8), (2900, 8)])
+@pytest.mark.parametrize(("images", "epochs"), [(20, 16), (70, 16), (90, 13), (100, 12), (800, 12), (2900, 12)])
 def test_after_a_start_images_are_shown_less_often(images, epochs):
     config = config_for(images, GENERAL_READER)
     assert (config.epochs, config.per_epoch) == (epochs, min(MEDIUM_SET, MAX_REPEATS * images))

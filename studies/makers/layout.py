@@ -106,11 +106,14 @@ def _glyphs(text: str, row: np.ndarray, style: Look, rng: np.random.Generator) -
     fonts = rng.integers(len(style.fonts), size=(int(row[-1]) + 1, faces))
     font = fonts[row, rng.integers(faces, size=len(row))]
     grown = round(float(draws(rng, style.bold, 1)[0]) * _EM)
-    cells, widths = np.zeros((len(text), _CELL, _CELL), np.uint8), np.empty(len(text), np.float32)
-    for i, (char, face) in enumerate(zip(text, font.tolist(), strict=True)):
-        ink, left, top, widths[i] = glyph_cell(char, style.fonts[face], grown)
-        cells[i, top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return torch.from_numpy(cells).float() / 255, widths
+    glyphs = [glyph_cell(char, style.fonts[face], grown) for char, face in zip(text, font.tolist(), strict=True)]
+    edges = [(left, left + ink.shape[1], top, top + ink.shape[0]) for ink, left, top, _ in glyphs]
+    reach = int(np.abs(np.array(edges) - _CELL // 2).max())  # px from the middle: what is empty costs time
+    side = min(_CELL, -(-2 * reach // 8) * 8)  # halved up to three times
+    cells, empty = np.zeros((len(text), side, side), np.uint8), (_CELL - side) // 2
+    for cell, (ink, left, top, _) in zip(cells, glyphs, strict=True):
+        cell[top - empty : top - empty + ink.shape[0], left - empty : left - empty + ink.shape[1]] = ink
+    return torch.from_numpy(cells).float() / 255, np.array([width for *_, width in glyphs], np.float32)
 
 
 @lru_cache(maxsize=2**16)
