@@ -33,6 +33,7 @@ from captcha_lib.decode import Length, Reading, restrict
 from captcha_lib.files import progress
 from captcha_lib.reading.predict import ImageFile, image_files
 from captcha_lib.reading.torch_reader import TorchReader, load_start
+from captcha_lib.recipe import MAX_REPEATS
 from captcha_lib.training import fit, silent
 
 LEAST = 20  # pictures; from fewer nothing can be learnt
@@ -47,7 +48,7 @@ CLASSES = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
 STEPS = Config(
     epochs=3, per_epoch=1280, batch_size=32, learning_rate=6e-4, warmup_epochs=0, augment_ramp=0, ema_decay=0.98
 )
-FEWEST, REPEATS = 320, 8  # pictures an epoch, and how often each is shown in it
+FEWEST = 320  # pictures an epoch, however few are known
 
 
 @dataclass(frozen=True)
@@ -239,9 +240,8 @@ def _learn(vote: Vote, believed: np.ndarray, lesson: Lesson, start: TorchReader,
     if not texts and not labelled:
         return start
     known = [*texts.values(), *(lesson.labels[i] for i in labelled)]
-    alphabet = Alphabet(lesson.kind.characters)
-    taught = in_memory(known, lesson.images[[*texts, *labelled]], "pseudo-labelled", alphabet)
-    shown = min(STEPS.per_epoch, max(FEWEST, REPEATS * len(known)))
+    taught = in_memory(known, lesson.images[[*texts, *labelled]], "pseudo-labelled", Alphabet(lesson.kind.characters))
+    shown = min(STEPS.per_epoch, max(FEWEST, MAX_REPEATS * len(known)))
     reader, _ = fit(taught, None, replace(STEPS, per_epoch=shown, seed=seed, **start.layers), start=start)
     fixed = lesson.kind.length if isinstance(lesson.kind.length, int) and lesson.kind.length else None
     return replace(reader, length=fixed, conversion=start.conversion, sizes=start.sizes)

@@ -26,7 +26,7 @@ MEDIUM_SET = 800
 SMALL_EPOCHS, SMALL_SHOWN, MAX_REPEATS = 48, 38_400, 8
 # From weights that can read, images are shown about STARTED_SHOWN times in all. Of 300 others, 30 labels of the package
 # `captcha` read 69 % after 8 epochs and 71 % after 16, 300 labels 93 and 91 %, and 100 of `claptcha` 85 and 89 %.
-STARTED_SHOWN, STARTED_EPOCHS = 9_600, (12, 16)
+STARTED_SHOWN, STARTED_FEWEST, STARTED_MOST = 9_600, 12, 16  # the last two in epochs
 # A set this large feeds a larger network, which takes longer to learn and needs less augmentation. Counted in passes
 # over the images, but for very large sets.
 LARGE_SET = 3000
@@ -109,9 +109,8 @@ def config_for(images: int, start: TorchReader | None = None) -> Config:
     """
     config, per_epoch = Config(), min(MEDIUM_SET, MAX_REPEATS * images)
     if start is not None:
-        config = replace(config, **start.layers, warmup_epochs=0, augment_ramp=0)
-        fewest, most = STARTED_EPOCHS
-        return replace(config, epochs=min(most, max(fewest, STARTED_SHOWN // per_epoch)), per_epoch=per_epoch)
+        epochs = min(STARTED_MOST, max(STARTED_FEWEST, STARTED_SHOWN // per_epoch))
+        return replace(config, **start.layers, epochs=epochs, per_epoch=per_epoch, warmup_epochs=0, augment_ramp=0)
     if images >= LARGE_SET:
         epochs = min(LARGE_EPOCHS, max(MIN_EPOCHS, LARGE_SHOWN // images))
         return replace(config, epochs=epochs, channels=(48, 96, 160), hidden=160, dropout=0.2, augment_strength=0.5)

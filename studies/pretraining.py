@@ -17,7 +17,7 @@ from captcha_lib.generator.draw import draw_texts
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import Session, fit
 from studies.makers.draw import draw
-from studies.makers.families import CHARACTERS, make
+from studies.makers.families import CHARACTERS, LARGEST, SMALLEST, make
 from studies.stream import Stream
 
 RECIPE = replace(
@@ -27,7 +27,6 @@ RECIPE = replace(
 OF_A_MAKER = 32  # pictures drawn together
 HELD, HELD_OF_A_MAKER, HELD_SEED = 1000, 4, 424242  # pictures that are not trained on
 RATE_ON = 1e-3  # learning rate of weights that can read already
-SIZES = ((18, 32), (72, 320))  # px, what makers draw; see `Reader.sizes`
 
 
 @dataclass(frozen=True)
@@ -83,4 +82,4 @@ def learn_general(
     held = replace(makers, together=HELD_OF_A_MAKER).drawn(HELD, np.random.default_rng([config.seed, HELD_SEED]))
     config = config if start is None else replace(config, warmup_epochs=0, learning_rate=RATE_ON)
     reader, _ = fit(makers, in_memory(*held, "makers", makers.alphabet), config, start, session)
-    return replace(reader, length=None, sizes=SIZES)
+    return replace(reader, length=None, sizes=(SMALLEST, LARGEST))

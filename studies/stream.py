@@ -143,10 +143,9 @@ class StreamBlocks(IterableDataset):
     """
 
     def __init__(
-        self, stream: Stream, batch_size: int = 0, steps: int = 0, first_epoch: int = 0, rank: Rank = Rank()
+        self, stream: Stream, batch_size: int, steps: int = 0, first_epoch: int = 0, rank: Rank = Rank()
     ) -> None:
         self.stream, self.first_epoch, self.rank = stream, first_epoch, rank
-        batch_size = batch_size or stream.block
         steps = steps or -(-stream.per_epoch // batch_size)
         batches = max(1, stream.block // batch_size)
         self.sizes = [batch_size * min(batches, steps - done) for done in range(0, steps, batches)]

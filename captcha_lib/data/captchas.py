@@ -136,7 +136,8 @@ class Captchas(VisionDataset):
         else:  # drawn, and grey
             pictures = [*self.images[:, 0].numpy()]
         pixels, resized = stack_images(pictures, size)
-        notes = [*resized, *(note for note in self.notes if note not in _resize_notes(pictures, self.size))]
+        before = _resize_notes(pictures, self.size)
+        notes = [*resized, *(note for note in self.notes if note not in before)]
         return self.replace(_pixels=pixels, _index=None, conversion=conversion, notes=notes)
 
     def rows(self, rows: Any) -> Self:

@@ -3,6 +3,7 @@ finished picture. Batches (B, H, W) float32, ink or light in 0..1 -> the same.
 """
 
 import io
+from collections.abc import Callable
 from math import comb
 
 import numpy as np
@@ -116,37 +117,38 @@ def paper(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
     return light
 
 
+def _painted(n: int, style: Look, paint: Callable[[ImageDraw.ImageDraw, int], None]) -> np.ndarray:
+    """Each of N pictures as `paint` paints it, given a pen and its number: (N, H, W) uint8."""
+    layers = [Image.new("L", (style.width, style.height)) for _ in range(n)]
+    for i, layer in enumerate(layers):
+        paint(ImageDraw.Draw(layer), i)
+    return np.stack([np.asarray(layer) for layer in layers])
+
+
 def _polygons(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
-    layers = np.empty((n, style.height, style.width), np.uint8)
-    for i in range(n):
-        layer = Image.new("L", (style.width, style.height))
-        pen = ImageDraw.Draw(layer)
+    def paint(pen: ImageDraw.ImageDraw, _: int) -> None:
         for _ in range(whole(rng, style.polygons)):
             corners = rng.random((3, 2)) * (style.width, style.height)
             pen.polygon(corners.ravel().tolist(), fill=int(rng.integers(8, 90)))
-        layers[i] = np.asarray(layer)
-    return torch.from_numpy(layers).float() / 255
+
+    return torch.from_numpy(_painted(n, style, paint)).float() / 255
 
 
 def _decoys(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
     """Small pale characters, none of which belongs to the text."""
     face = ImageFont.truetype(str(style.fonts[0]), max(6, int(style.size[1] * rng.uniform(0.2, 0.45))))
-    layers = np.empty((n, style.height, style.width), np.uint8)
-    for i in range(n):
-        layer = Image.new("L", (style.width, style.height))
-        pen, count = ImageDraw.Draw(layer), whole(rng, style.decoys)
-        for place in rng.random((count, 2)) * (style.width, style.height):
+
+    def paint(pen: ImageDraw.ImageDraw, _: int) -> None:
+        for place in rng.random((whole(rng, style.decoys), 2)) * (style.width, style.height):
             char = style.characters[int(rng.integers(len(style.characters)))]
             pen.text(tuple(place), char, fill=int(rng.integers(15, 110)), font=face, anchor="mm")
-        layers[i] = np.asarray(layer)
-    return torch.from_numpy(layers).float() / 255
+
+    return torch.from_numpy(_painted(n, style, paint)).float() / 255
 
 
 def stroked(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
     """Lines and curves of ink, a grid, and specks: (B, H, W)."""
-    layers = np.zeros((n, style.height, style.width), np.float32)
-    if style.strokes[1]:
-        layers += _strokes(n, style, rng)
+    layers = _strokes(n, style, rng) if style.strokes[1] else np.zeros((n, style.height, style.width), np.float32)
     if style.grid[1]:
         pitch, ink = whole(rng, style.grid), draws(rng, style.stroke_ink, n)[:, None, None]
         ways = int(rng.integers(1, 4))  # along, across, or both
@@ -169,19 +171,20 @@ def stroked(n: int, style: Look, rng: np.random.Generator) -> torch.Tensor:
 
 def _strokes(n: int, style: Look, rng: np.random.Generator) -> np.ndarray:
     counts = rng.integers(style.strokes[0], style.strokes[1] + 1, n)
-    of, top = np.repeat(np.arange(n), counts).tolist(), style.stroke_ink[1]
-    inks = (255 / top * rng.uniform(*style.stroke_ink, len(of))).astype(int).tolist()
-    thick = rng.integers(style.stroke_width[0], style.stroke_width[1] + 1, len(of)).tolist()
-    lines, arcs = _lines(len(of), style, rng), _arcs(len(of), style, rng)
-    layers = [Image.new("L", (style.width, style.height)) for _ in range(n)]
-    pens = [ImageDraw.Draw(layer) for layer in layers]
-    for i, (b, is_arc) in enumerate(zip(of, (rng.random(len(of)) < 0.2).tolist(), strict=True)):
-        if is_arc:
-            *box, first, last = arcs[i]
-            pens[b].arc(box, first, last, fill=inks[i], width=thick[i])
-        else:
-            pens[b].line(lines[i], fill=inks[i], width=thick[i])
-    return np.stack([np.asarray(layer) for layer in layers]) * np.float32(top / 255)
+    count, ends, top = int(counts.sum()), np.cumsum(counts), style.stroke_ink[1]
+    inks = (255 / top * rng.uniform(*style.stroke_ink, count)).astype(int).tolist()
+    thick = rng.integers(style.stroke_width[0], style.stroke_width[1] + 1, count).tolist()
+    lines, arcs, is_arc = _lines(count, style, rng), _arcs(count, style, rng), rng.random(count) < 0.2
+
+    def paint(pen: ImageDraw.ImageDraw, picture: int) -> None:
+        for i in range(ends[picture] - counts[picture], ends[picture]):
+            if is_arc[i]:
+                *box, first, last = arcs[i]
+                pen.arc(box, first, last, fill=inks[i], width=thick[i])
+            else:
+                pen.line(lines[i], fill=inks[i], width=thick[i])
+
+    return _painted(n, style, paint) * np.float32(top / 255)
 
 
 def _lines(n: int, style: Look, rng: np.random.Generator) -> list[list[float]]:

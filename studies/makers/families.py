@@ -24,8 +24,10 @@ _ALPHABETS = {  # and how often each is drawn
 _LENGTHS = {4: 28, 5: 22, 6: 24, 3: 4, 7: 6, 8: 4, 2: 2, 1: 1, 9: 1, 10: 1}
 KAPTCHA, _KAPTCHAS = "kaptcha", 0.08  # the family that draws as Kaptcha, and how often a maker is of it
 _KAGGLE = 0.5  # how often such a maker has the settings of the Kaggle set
-_HEIGHTS, _LOW, _FRAMED = ((18, 72), (11, 24)), 0.15, 0.12  # px, and how often they are low, and framed
+SMALLEST, LARGEST = (11, 32), (72, 320)  # (H, W) in px of the pictures
 _SMALL = 24  # px, from which height on a text bears as much as any
+_HEIGHTS = (18, LARGEST[0]), (SMALLEST[0], _SMALL)  # px, usual ones and low ones
+_LOW, _FRAMED = 0.15, 0.12  # how often a height is low, and a picture framed
 _WHOLE = 0.3  # how often an alphabet leaves no character out, such as those that look alike
 Knobs = dict[str, object]
 
@@ -223,7 +225,7 @@ def make(rng: np.random.Generator, family: str | None = None, left_out: str = ""
         knobs |= FAMILIES[family](rng, size)
     pitch = knobs.get("pitch")
     room = _uniform(rng, 0.55, 1.1) * (max(1.0, *pitch) if isinstance(pitch, tuple) else 1.0) * size  # px a character
-    width = int(np.clip(length * room * _uniform(rng, 1.05, 1.5), max(32, height), 320))
+    width = int(np.clip(length * room * _uniform(rng, 1.05, 1.5), max(SMALLEST[1], height), LARGEST[1]))
     paper = _uniform(rng, 0.5, 1.0) if rng.random() < 0.4 else 1.0
     return Look(
         **{  # type: ignore[arg-type]

@@ -40,9 +40,9 @@ def set_fitted(texts: list[str], style: Look, rng: np.random.Generator) -> torch
     advance = np.where(pitch > 0, np.maximum(pitch, 0.8 * own), own)
     advance = advance + (draws(rng, style.gap, len(texts)) * size)[row] + style.spacing[0]
     advance = np.maximum(advance, 0.2 * em)  # a glyph never hides the one before it
-    begins = np.concatenate([[0], np.cumsum(advance)])[:-1]
-    begins -= begins[np.concatenate([[0], np.cumsum(lengths)])[:-1]][row]
-    total = np.maximum.reduceat(begins + own, np.concatenate([[0], np.cumsum(lengths)])[:-1])
+    begins, first = np.concatenate([[0], np.cumsum(advance)])[:-1], np.cumsum(lengths) - lengths
+    begins -= begins[first][row]
+    total = np.maximum.reduceat(begins + own, first)
     tall = _CAPITAL + _SLACK + _DESCENDER * (style.characters != style.characters.upper())  # em, of a line
     room = style.width * (1 - draws(rng, style.margin, len(texts)))
     fit = np.minimum(1, np.minimum(room / total, style.height / (tall * size)))
