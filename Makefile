@@ -15,6 +15,8 @@ EXECUTE = $(BIN)/python notebooks/execute.py
 STUDY = $(BIN)/python -m studies
 # The cache would lie in the checkout, which need not be writable.
 PYTEST = $(BIN)/pytest -p no:cacheprovider
+# A process for each of two cores, with one thread: two threads beside another process are slower than one.
+PYTEST_2 = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile
 # Paths are meant from here, but the notebooks run in their own folder. (make's own abspath splits them at spaces.)
 ABSOLUTE = $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))'
 export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
@@ -73,7 +75,7 @@ test: $(INSTALLED)
 	$(BIN)/mypy --cache-dir /dev/null
 	$(MAKE) book
 	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
-	$(PYTEST) --nbval tests $(CORE)
+	$(PYTEST_2) --nbval tests $(CORE)
 
 # Notebooks 01 to 05 in JupyterLab, by its menu, in a Chromium that is installed already. Pictures of them in browser/.
 test-browser: $(INSTALLED)
@@ -100,7 +102,7 @@ test-docker: $(INSTALLED)
 # The study notebooks run on a smaller grid than the figures that they quote; each says which.
 test-studies: export CAPTCHA_DATA = generated
 test-studies: $(INSTALLED)
-	$(PYTEST) --nbval $(STUDIES)
+	$(PYTEST_2) --nbval $(STUDIES)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

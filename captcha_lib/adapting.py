@@ -1,9 +1,10 @@
 """`adapt`: a reader learns a kind of captchas from pictures that nobody labelled, or of which a few are.
 
-It reads them, believes the readings that are surest and that other views of the picture agree with, learns from these,
-and reads again (self-training: Scudder, IEEE Transactions on Information Theory 1965; Lee, "Pseudo-Label", ICML
-workshop 2013). It reads as if all characters were equally frequent, as captchas are drawn (distribution alignment:
-Berthelot et al., "ReMixMatch", ICLR 2020).
+It reads them and other views of them, believes the characters that are surest, learns from these, and reads again
+(self-training: Scudder, IEEE Transactions on Information Theory 1965; Lee, "Pseudo-Label", ICML workshop 2013). In the
+place of a character that it does not believe any other may stand: so it learns from a text of which it can read half
+(partial labels: Pratap et al., "Star Temporal Classification", NeurIPS 2022). It reads as if all characters were
+equally frequent, as captchas are drawn (distribution alignment: Berthelot et al., "ReMixMatch", ICLR 2020).
 
 Two readers do so, each with half of the pictures, and each tells the other what to believe (co-training: Blum and
 Mitchell, COLT 1998): so what is believed of a picture comes from a reader that did not learn from it. The mean of their
@@ -22,15 +23,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.alphabet import Alphabet
+from captcha_lib.alphabet import ANY, Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import in_memory
 from captcha_lib.data.folders import read_bytes
 from captcha_lib.data.images import decode_image
 from captcha_lib.data.sizes import fit_images
-from captcha_lib.decode import Length, Reading, restrict
+from captcha_lib.decode import Length, Reading, character_probabilities, restrict
 from captcha_lib.files import progress
+from captcha_lib.model import time_steps
 from captcha_lib.reading.predict import ImageFile, image_files
 from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.recipe import MAX_REPEATS
@@ -38,7 +40,8 @@ from captcha_lib.training import fit, silent
 
 LEAST = 20  # pictures; from fewer nothing can be learnt
 VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
-BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9)  # the share of the pictures that is believed, round by round
+BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
+PARTLY = 0.3  # the share of a text that has to be believed
 SURE = 0.3  # the share of the readings that tells what a kind is, the surest first
 RARE = 0.05  # of the characters of these; a class of characters that is rarer is taken for mistakes
 KEPT = 0.8  # of what the old reader is believed to have read right, the share that has to stay as it is
@@ -72,13 +75,16 @@ class Adapted:
         reader: the new one, or the old one where the new one is not believed.
         kind: what was given, or found out.
         expected: the exact match that it is believed to have, estimated without a label; not a number before it learnt.
-        rounds: one row a round: round, believed (pictures), agreed (share of the views).
+        rounds: one row a round: round, believed (characters), read (characters), agreed (share of the views).
+        pseudo_labels: what was believed, one row a round and picture: round, picture (number), text with `alphabet.ANY`
+            in the place of a character that was not.
     """
 
     reader: TorchReader
     kind: Kind
     expected: float = float("nan")
     rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pseudo_labels: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def read(self, images: torch.Tensor) -> list[Reading]:
         """What it reads in pictures of the kind, (N, 1, H, W) uint8."""
@@ -114,11 +120,17 @@ class Lesson:
 
 
 class Vote(NamedTuple):
-    """What views of N pictures are read as: most often, the share of the views, and the confidence without a warp."""
+    """What views of N pictures are read as.
+
+    Attributes:
+        texts: of each picture, at each place the character that most views have there.
+        sure: how likely each of its characters is at its place, the mean of the views: N arrays (L,).
+        agreed: the share of the views that are read as this text, (N,).
+    """
 
     texts: list[str]
+    sure: list[np.ndarray]
     agreed: np.ndarray
-    sure: np.ndarray
 
 
 def adapt(
@@ -154,11 +166,11 @@ def adapt(
     kind = find_kind(reader, pictures, alphabet, length, labels)
     report(str(kind))
     lesson = Lesson(pictures, kind, labels, np.arange(len(pictures)))
-    taught, expected, rounds = _teach(lesson, reader, seed, report)
-    if not labels and not _agrees(taught, reader, lesson):
+    adapted = _teach(lesson, reader, seed, report)
+    if not labels and not _agrees(adapted.reader, reader, lesson):
         report("what it learnt contradicts what it was sure of before; the old reader is kept")
-        taught, expected = reader, float(np.mean([one.confidence for one in _read(reader, pictures, kind)]))
-    adapted = Adapted(taught, kind, expected, rounds)
+        vote = _vote(reader, lesson, torch.Generator().manual_seed(seed))
+        adapted = replace(adapted, reader=reader, expected=_expected([vote]))
     report(adapted.belief)
     return adapted
 
@@ -200,42 +212,62 @@ def find_kind(
     return Kind(alphabet, length or 0, float(np.mean(fits)) if fits else 0.0)
 
 
-def _teach(
-    lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str], None]
-) -> tuple[TorchReader, float, pd.DataFrame]:
-    """A reader that was taught in rounds, the exact match that is expected of it, and what was believed in each."""
-    order, n = np.random.default_rng(seed).permutation(lesson.numbers), len(lesson.numbers)
+def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str], None]) -> Adapted:
+    """A reader that was taught in rounds."""
+    order = np.random.default_rng(seed).permutation(lesson.numbers)
     halves = [replace(lesson, numbers=np.sort(order[i::2])) for i in range(2)]
-    pupils, rows = [start, start], []
+    both = replace(lesson, numbers=np.concatenate([half.numbers for half in halves]))
+    pupils, warps = [start, start], torch.Generator().manual_seed(seed)
+    rounds, taught = [], []
     if lesson.labels:  # these first
-        nothing = Vote([], np.zeros(0), np.zeros(0)), np.zeros(0, int)
-        pupils = [_learn(*nothing, lesson, start, 100 * seed + 90 + i) for i in range(2)]
-    warps = torch.Generator().manual_seed(seed)
-    for round_, share in enumerate(BELIEVED):
+        pupils = [_learn([], lesson, start, 100 * seed + 90 + i) for i in range(2)]
+    for round_, share in enumerate(BELIEVED, 1):
         votes = [_vote(pupils[1 - i], halves[i], warps) for i in range(2)]
-        believed = [_surest(vote, share, least=0 if round_ == 0 else 0.5) for vote in votes]
-        agreed, of = float(np.mean(np.concatenate([vote.agreed for vote in votes]))), sum(map(len, believed))
-        rows.append({"round": round_ + 1, "believed": of, "agreed": agreed})
-        report(f"round {round_ + 1}: {of} of {n} readings believed, views agree on {agreed:.0%}")
-        seeds = [100 * seed + 10 * round_ + i for i in range(2)]
-        pupils = [_learn(*one) for one in zip(votes, believed, halves, pupils, seeds, strict=True)]
-    one, other = (_vote(pupils[1 - i], halves[i], warps) for i in range(2))
-    both = Vote(one.texts + other.texts, np.append(one.agreed, other.agreed), np.append(one.sure, other.sure))
-    lesson = replace(lesson, numbers=np.concatenate([half.numbers for half in halves]))
-    reader = _learn(both, _surest(both, 1.0, least=0.5), lesson, _mean(*pupils), 100 * seed + 99)
-    return reader, float(both.sure.mean()), pd.DataFrame(rows)
+        believed = [_believed(vote, share, time_steps(start.image_size[1])) for vote in votes]
+        rounds.append({"round": round_, **_counts(votes, believed)})
+        taught += [(round_, i, text) for i, text in zip(both.numbers.tolist(), believed[0] + believed[1], strict=True)]
+        said = "round {round}: {believed} of {read} characters believed, views agree on {agreed:.0%}"
+        report(said.format(**rounds[-1]))
+        if round_ < len(BELIEVED):
+            seeds = [100 * seed + 10 * round_ + i for i in range(2)]
+            pupils = [_learn(*one) for one in zip(believed, halves, pupils, seeds, strict=True)]
+    reader = _learn(believed[0] + believed[1], both, _mean(*pupils), 100 * seed + 99)
+    texts = pd.DataFrame([row for row in taught if row[2]], columns=["round", "picture", "text"])
+    return Adapted(reader, lesson.kind, _expected(votes), pd.DataFrame(rounds), texts)
 
 
-def _surest(vote: Vote, share: float, least: float) -> np.ndarray:
-    """The places of a share of the pictures, the surest first, of whose views more than the `least` part agree."""
-    order = np.lexsort((-vote.sure, -vote.agreed))[: max(LEAST // 2, round(share * len(vote.texts)))]
-    return order[vote.agreed[order] > least]
+def _expected(votes: list[Vote]) -> float:
+    """The share of the pictures that is read exactly, if each character is as likely to be right as the views say."""
+    return float(np.mean([np.prod(sure) for vote in votes for sure in vote.sure]))
 
 
-def _learn(vote: Vote, believed: np.ndarray, lesson: Lesson, start: TorchReader, seed: int) -> TorchReader:
-    """Trains a reader further, on the pictures that are believed, and as often on those that are labelled."""
-    numbers = lesson.numbers.tolist()
-    texts = {numbers[i]: vote.texts[i] for i in believed.tolist() if vote.texts[i] and numbers[i] not in lesson.labels}
+def _counts(votes: list[Vote], believed: list[list[str]]) -> dict:
+    """What is said of a round."""
+    texts = "".join(text for some in believed for text in some)
+    read = sum(len(text) for vote in votes for text in vote.texts)
+    agreed = float(np.mean(np.concatenate([vote.agreed for vote in votes])))
+    return {"believed": len(texts) - texts.count(ANY), "read": read, "agreed": agreed}
+
+
+def _believed(vote: Vote, share: float, steps: int) -> list[str]:
+    """The texts with `ANY` where a character is not among the share that is surest; "" where few of a text are.
+
+    What would need more than `steps` time steps is left out, too.
+    """
+    least = np.quantile(np.concatenate([*vote.sure, [0.0]]), 1 - share)
+    texts = []
+    for text, sure in zip(vote.texts, vote.sure, strict=True):
+        kept = sure >= least
+        known = "".join(c if k else ANY for c, k in zip(text, kept, strict=True))
+        enough = kept.sum() >= max(1, PARTLY * len(text)) and len(known) + count_doubles(known) <= steps
+        texts.append(known if enough else "")
+    return texts
+
+
+def _learn(believed: list[str], lesson: Lesson, start: TorchReader, seed: int) -> TorchReader:
+    """Trains a reader further, on what is believed of the pictures, and as often on those that are labelled."""
+    pairs = zip(lesson.numbers.tolist(), believed, strict=False)
+    texts = {i: text for i, text in pairs if text and i not in lesson.labels}
     labelled = [*lesson.labels] * max(1, round(len(texts) / max(1, len(lesson.labels))))
     if not texts and not labelled:
         return start
@@ -256,11 +288,16 @@ def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
 
 def _read(reader: TorchReader, images: torch.Tensor, kind: Kind) -> list[Reading]:
     """What a reader takes pictures of a kind for, if all characters of the kind are equally frequent."""
+    return reader.decode(_scores(reader, images, kind), kind.length)
+
+
+def _scores(reader: TorchReader, images: torch.Tensor, kind: Kind) -> np.ndarray:
+    """The logits (N, T, K) with which it does so."""
     known = "".join(c for c in kind.characters if c in reader.alphabet.characters)
     logits = restrict(np.asarray(reader.logits(images, batch_size=32)), reader.alphabet, known)
     if len(images) >= LEAST:
         logits[..., reader.alphabet.encode(known)] += _balance(logits, reader, known, kind.length)
-    return reader.decode(logits, kind.length)
+    return logits
 
 
 def _balance(logits: np.ndarray, reader: TorchReader, characters: str, length: Length) -> np.ndarray:
@@ -277,11 +314,24 @@ def _balance(logits: np.ndarray, reader: TorchReader, characters: str, length: L
 
 def _vote(reader: TorchReader, lesson: Lesson, warps: torch.Generator) -> Vote:
     """What a reader and views of the pictures say."""
-    readings = _read(reader, lesson.pictures, lesson.kind)
-    views = [_read(reader, augment(lesson.pictures, WARPS, warps), lesson.kind) for _ in range(VIEWS)]
-    most = [Counter(one.text for one in of_one).most_common(1)[0] for of_one in zip(readings, *views, strict=True)]
-    agreed = np.array([count for _, count in most]) / (1 + VIEWS)
-    return Vote([text for text, _ in most], agreed, np.array([one.confidence for one in readings]))
+    views = [lesson.pictures, *(augment(lesson.pictures, WARPS, warps) for _ in range(VIEWS))]
+    scores = [_scores(reader, view, lesson.kind) for view in views]
+    readings = [reader.decode(one, lesson.kind.length) for one in scores]
+    read = [[one.text for one in of_one] for of_one in zip(*readings, strict=True)]
+    texts = [_by_place(some) for some in read]
+    sure = [
+        np.mean([character_probabilities(one[i], text, reader.alphabet) for one in scores], axis=0)
+        for i, text in enumerate(texts)
+    ]
+    agreed = np.array([some.count(text) / len(some) for some, text in zip(read, texts, strict=True)])
+    return Vote(texts, sure, agreed)
+
+
+def _by_place(texts: list[str]) -> str:
+    """At each place the most frequent character, among the texts of the most frequent length."""
+    length, _ = Counter(map(len, texts)).most_common(1)[0]
+    places = zip(*(text for text in texts if len(text) == length), strict=True)
+    return "".join(Counter(place).most_common(1)[0][0] for place in places)
 
 
 def _agrees(reader: TorchReader, start: TorchReader, lesson: Lesson) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 BLANK = 0
+ANY = "\N{REPLACEMENT CHARACTER}"  # in texts to train on: a character that is not known
 
 
 def named(character: str) -> str:
@@ -27,9 +28,12 @@ def written_order(text: str) -> list[int]:
 
     Hebrew and Arabic run from right to left, the numbers and Latin letters among them do not.
     """
-    right = [unicodedata.bidirectional(character) in ("R", "AL") for character in text]
-    if text.isascii() or not any(right):
+    if text.isascii():
         return list(range(len(text)))
+    right = [unicodedata.bidirectional(character) in ("R", "AL") for character in text]
+    if not any(right):
+        return list(range(len(text)))
+    right = [to_left or character == ANY for to_left, character in zip(right, text, strict=True)]
     runs = [list(run) for _, run in groupby(range(len(text)), lambda i: right[i])]
     return [i for run in reversed(runs) for i in (run[::-1] if right[run[0]] else run)]
 
@@ -76,9 +80,10 @@ class Alphabet:
         return text if text.isascii() else "".join(text[i] for i in written_order(text))
 
     def encode_batch(self, texts: list[str]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Encodes B texts for `ctc_loss`: (padded ids (B, max L) int64, lengths (B,) int64)."""
+        """Encodes B texts for `ctc_loss`: (padded ids (B, max L) int64, lengths (B,) int64); K for `ANY`."""
         import torch  # here, because only training needs it: reading with ONNX Runtime does not wait for it
 
-        ids = [torch.from_numpy(self.encode(text)) for text in texts]
+        known = Alphabet(self.characters + ANY)
+        ids = [torch.from_numpy(known.encode(text)) for text in texts]
         padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=BLANK)
         return padded, torch.tensor([len(i) for i in ids])

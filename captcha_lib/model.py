@@ -91,12 +91,18 @@ def _separable(inputs: int, outputs: int) -> list[nn.Module]:
 def ctc_loss(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """The negative log-likelihood of each label, summed over all paths that collapse to it (Graves et al., ICML 2006).
 
-    Logits (B, T, K), padded class ids (B, max L), lengths (B,) -> (B,) in nats, inf where T is too short. Taken on the
-    CPU: CUDA's backward pass is not deterministic, and the loss costs about a millisecond.
+    Logits (B, T, K), padded class ids (B, max L), lengths (B,) -> (B,) in nats, inf where T is too short. An id of K
+    stands for any character (the star of Pratap et al., NeurIPS 2022). Taken on the CPU: CUDA's backward
+    pass is not deterministic, and the loss costs about a millisecond.
     """
-    log_probs = logits.cpu().log_softmax(-1).transpose(0, 1)  # (T, B, K)
+    log_probs, ids = logits.cpu().log_softmax(-1).transpose(0, 1), ids.cpu()  # (T, B, K)
     steps = torch.full((len(logits),), logits.shape[1])
-    return F.ctc_loss(log_probs, ids.cpu(), steps, lengths.cpu(), blank=BLANK, reduction="none")
+    if not (ids == logits.shape[2]).any():
+        return F.ctc_loss(log_probs, ids, steps, lengths.cpu(), blank=BLANK, reduction="none")
+    star = log_probs[..., BLANK + 1 :].logsumexp(-1, keepdim=True)  # (T, B, 1)
+    loss = F.ctc_loss(torch.cat([log_probs, star], 2), ids, steps, lengths.cpu(), blank=BLANK, reduction="none")
+    excess = star.exp().sum((0, 2))  # torch's gradient is that of probabilities whose sum is 1
+    return loss - (excess - excess.detach())
 
 
 def frame_targets(images: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, steps: int) -> torch.Tensor:

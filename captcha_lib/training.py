@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from captcha_lib.alphabet import BLANK, Alphabet, count_doubles, named
+from captcha_lib.alphabet import ANY, BLANK, Alphabet, count_doubles, named
 from captcha_lib.augment import augment
 from captcha_lib.config import MIN_SIDE, Config, InputError
 from captcha_lib.data.batches import Batch, Batches, Source
@@ -277,7 +277,7 @@ def _check_labels(width: int, named_texts: list[tuple[str, str]], alphabet: Alph
         raise InputError(f"images {width} px wide are too narrow for the network; it needs {MIN_SIDE} px")
     steps = time_steps(width)
     for name, text in named_texts:
-        unknown = sorted(set(text) - set(alphabet.characters))
+        unknown = sorted(set(text) - {*alphabet.characters, ANY})
         if unknown:
             raise InputError(f"{name}: {named(unknown[0])} is not in the alphabet {alphabet.characters!r}; correct one")
         needed = len(text) + count_doubles(text)

@@ -154,13 +154,15 @@ def plot_families(rates: pd.Series, n: int) -> Figure:
     return finished(figure)
 
 
-def plot_rounds(rounds: pd.DataFrame, pictures: int) -> Figure:
-    """What a reader that teaches itself believes, round by round: see `adapting.Adapted`."""
+def plot_rounds(rounds: pd.DataFrame) -> Figure:
+    """What a reader that teaches itself believes, round by round: see `adapting.Adapted`. Where it is known, too: how
+    much of that is right, a column of that name.
+    """
     figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3), layout="constrained")
-    axis.plot(rounds["round"], 100 * rounds["believed"] / pictures, marker=".", label="pictures that are believed")
-    axis.plot(rounds["round"], 100 * rounds["agreed"], marker=".", label="views that agree")
+    axis.plot(rounds["round"], 100 * rounds["believed"] / rounds["read"], marker=".", label="characters believed")
+    axis.plot(rounds["round"], 100 * rounds["agreed"], marker=".", label="views that agree with the pseudo-label")
     if "right" in rounds:
-        axis.plot(rounds["round"], 100 * rounds["right"], marker=".", color=RIGHT, label="readings that are right")
+        axis.plot(rounds["round"], 100 * rounds["right"], marker=".", color=RIGHT, label="of the believed ones right")
     axis.set(xlabel="round", ylabel="%", ylim=(0, 102))
     axis.legend(loc="lower right")
     return finished(figure)

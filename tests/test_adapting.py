@@ -1,5 +1,6 @@
 """A reader that teaches itself from pictures without labels, and one that is taught by a few."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Vote, find_kind
+from captcha_lib.adapting import LEAST, Kind, Vote, _believed, _by_place, find_kind
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
@@ -34,7 +35,7 @@ def drawn() -> tuple[list[str], torch.Tensor]:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(adapting, "BELIEVED", (0.5, 0.9))
+    monkeypatch.setattr(adapting, "BELIEVED", (0.5, 0.9, 0.95))
     monkeypatch.setattr(adapting, "STEPS", replace(adapting.STEPS, epochs=2, per_epoch=320))
 
 
@@ -58,9 +59,9 @@ def test_a_reader_learns_what_it_half_knows(kaggle, drawn, quick):
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert exact(adapted.reader, images, texts) > exact(kaggle, images, texts)
     assert 0 < adapted.expected <= 1
-    assert adapted.rounds["round"].tolist() == [1, 2]
+    assert adapted.rounds["round"].tolist() == [1, 2, 3]
     assert said[0].startswith("texts of 5 characters of 2345678")
-    assert said[1].startswith("round 1: 40 of 80 readings believed, views agree on ")
+    assert re.fullmatch(r"round 1: \d+ of 400 characters believed, views agree on \d+%", said[1])
     assert said[-1] == adapted.belief
 
 
@@ -105,12 +106,25 @@ def test_what_is_given_is_taken(kaggle, drawn):
 def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, monkeypatch):
     """What a reader believes is made nonsense: it learns that, and the old one is kept."""
     images = drawn[1]
-    nonsense = Vote(["22222"] * 40, np.ones(40), np.ones(40))
+    nonsense = Vote(["22222"] * 40, [np.ones(5)] * 40, np.ones(40))
     monkeypatch.setattr(adapting, "_vote", lambda *given: nonsense)
     said: list[str] = []
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert adapted.reader is kaggle
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
+
+
+def test_the_surest_characters_are_believed_and_the_others_may_be_any():
+    sure = [np.array([0.9, 0.2, 0.8]), np.array([0.1, 0.7, 0.1, 0.1]), np.array([])]
+    vote = Vote(["abc", "defg", ""], sure, np.ones(3))
+    assert _believed(vote, 0.4, 32) == ["a\ufffdc", "", ""], "of the second too little is believed"
+    assert _believed(vote, 1.0, 32) == ["abc", "defg", ""]
+    assert _believed(vote, 1.0, 3) == ["abc", "", ""], "what the time steps cannot spell is not learnt"
+
+
+def test_views_vote_place_by_place():
+    assert _by_place(["abc", "abd", "xbd", "abcd"]) == "abd"
+    assert _by_place(["", "", "a"]) == ""
 
 
 def test_the_command_writes_weights_and_readings(drawn, quick, tmp_path, capsys):
@@ -121,7 +135,7 @@ def test_the_command_writes_weights_and_readings(drawn, quick, tmp_path, capsys)
     said = ["adapt", str(folder), "--weights", "kaggle", "--length", "5", "--out", str(out)]
     assert main(said) == 0
     assert "believed to read" in capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == {"weight.pth", "readings.csv", "rounds.csv"}
+    assert {path.name for path in out.iterdir()} == {"weight.pth", "readings.csv", "rounds.csv", "pseudo_labels.csv"}
     assert TorchReader.load(out / "weight.pth").length == 5
     assert len((out / "readings.csv").read_text().splitlines()) == 31
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captcha_lib.alphabet import BLANK, Alphabet, named
+from captcha_lib.alphabet import ANY, BLANK, Alphabet, named
 from captcha_lib.config import InputError
 
 characters = st.lists(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30, unique=True).map("".join)
@@ -55,6 +55,16 @@ def test_a_batch_is_padded_with_blanks():
     ids, lengths = Alphabet("abc").encode_batch(["cab", "", "b"])
     assert ids.tolist() == [[3, 1, 2], [0, 0, 0], [2, 0, 0]]
     assert lengths.tolist() == [3, 0, 1]
+
+
+def test_a_character_that_is_not_known_is_one_class_more():
+    ids, lengths = Alphabet("abc").encode_batch([f"a{ANY}c", f"{ANY}"])
+    assert (ids.tolist(), lengths.tolist()) == ([[1, 4, 3], [4, 0, 0]], [3, 1])
+    hebrew = Alphabet("\u05d0\u05d1")
+    ids, _ = hebrew.encode_batch([f"\u05d0{ANY}\u05d1"])
+    assert ids.tolist() == [[2, 3, 1]], "it runs the way of its neighbours"
+    with pytest.raises(InputError, match="REPLACEMENT CHARACTER"):
+        Alphabet("abc").encode(f"a{ANY}")
 
 
 def test_alphabet_of_labels_is_sorted():

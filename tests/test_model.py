@@ -101,6 +101,23 @@ def test_ctc_loss_of_a_batch_ignores_the_padding():
     assert torch.equal(clean, dirty)
 
 
+def test_a_character_that_is_not_known_may_be_any():
+    logits = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    star, lengths = torch.tensor([[2, 4, 3]]), torch.tensor([3])
+    alone = [float(ctc_loss(logits, torch.tensor([[2, k, 3]]), lengths)) for k in (1, 2, 3)]
+    assert float(ctc_loss(logits, star, lengths)) < min(alone)
+    certain = torch.full((1, 6, 4), -20.0, dtype=torch.double)
+    certain[0, range(6), [2, 0, 1, 0, 3, 0]] = 20.0
+    assert float(ctc_loss(certain, star, lengths)) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_gradient_of_ctc_loss_is_right_for_any_character_too():
+    """torch's own takes probabilities whose sum is 1 for granted."""
+    logits = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double, requires_grad=True)
+    ids, lengths = torch.tensor([[1, 4, 2], [4, 4, 0]]), torch.tensor([3, 2])
+    assert torch.autograd.gradcheck(lambda scores: ctc_loss(scores, ids, lengths), (logits,))
+
+
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=8), st.integers(1, 16))
 @settings(deadline=None, max_examples=60)
 def test_doubles_need_a_time_step_more(label, steps):

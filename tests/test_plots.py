@@ -49,6 +49,7 @@ SETTINGS = pd.DataFrame(
 GROWTH = pd.DataFrame(
     {"images": [75, 150, 300], "exact": [40, 80, None], "n": [100, 100, None], "rate": [0.4, 0.8, 0.9]}
 )
+ROUNDS = pd.DataFrame({"round": [1, 2], "believed": [3, 9], "read": 10, "agreed": [0.5, 0.9], "right": [0.4, 0.8]})
 SURENESS = pd.DataFrame({"confidence": [0.1, 0.9, 0.95], "right": [False, True, False]})
 ARGUMENTS = {
     "plot_gallery": (IMAGES, TEXTS, 2, [True, False, False, False, True]),
@@ -63,7 +64,7 @@ ARGUMENTS = {
     "plot_alignment": (IMAGES[0], [Span("a", 4, 6, 0.9), Span("b", 10, 10, 1.0)], 50),
     "plot_growth": (GROWTH,),
     "plot_families": (pd.Series({"bent": 0.9, "cut": 0.4}), 10),
-    "plot_rounds": (pd.DataFrame({"round": [1, 2], "believed": [3, 9], "agreed": [0.5, 0.9], "right": [0.4, 0.8]}), 10),
+    "plot_rounds": (ROUNDS,),
     "plot_sureness": (SURENESS, SURENESS),
     "plot_label_curve": (CURVE,),
     "plot_protection": (SETTINGS,),

@@ -116,6 +116,7 @@ def test_lost_zeros_are_said(tmp_path):
         ("img_000.png", "row 2: it cannot be read as 2 cells"),
         ("img_000.png,a\u200bb", "img_000.png: the label 'a\\u200bb' holds non-printable characters"),
         ("img_000.png,", "img_000.png: the label is empty"),
+        ("img_000.png,a\ufffdb", "(REPLACEMENT CHARACTER), the mark of a wrong encoding; write it in UTF-8"),
     ],
 )
 def test_a_faulty_row_is_named_and_can_be_left_out(row, says, tmp_path):

@@ -39,6 +39,8 @@ def adapt(options: argparse.Namespace) -> None:
         rows = [(str(file.path), one.text, round(one.confidence, 6)) for file, one in zip(files, readings, strict=True)]
         write_csv(options.out / "readings.csv", pd.DataFrame(rows, columns=["file", "text", "confidence"]))
         write_csv(options.out / "rounds.csv", adapted.rounds)
+        names = [str(files[i].path) for i in adapted.pseudo_labels["picture"]]
+        write_csv(options.out / "pseudo_labels.csv", adapted.pseudo_labels.assign(picture=names))
         adapted.reader.save(options.out / "weight.pth")
     report(f"weights and readings in {options.out}")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from captcha_lib.alphabet import Alphabet, named
+from captcha_lib.alphabet import ANY, Alphabet, named
 from captcha_lib.config import InputError, data_choice, generated_dir, optional_module
 from captcha_lib.data.captchas import Captchas, stack_images, subset_of, usual_size
 from captcha_lib.data.colour import GREY
@@ -170,6 +170,8 @@ def _fault(label: str | None, file: str, alphabet: Alphabet | None) -> str | Non
     if label and not label.isprintable():
         hidden = next(character for character in label if not character.isprintable())
         return f"{file}: the label {label!r} holds non-printable characters, {named(hidden)}; correct it"
+    if label and ANY in label:
+        return f"{file}: the label {label!r} holds {named(ANY)}, the mark of a wrong encoding; write it in UTF-8"
     try:
         if label and alphabet is not None:
             alphabet.encode(label)
