@@ -52,6 +52,7 @@ STEPS = Config(
     epochs=2, per_epoch=1280, batch_size=16, learning_rate=1e-3, warmup_epochs=0, augment_ramp=0, ema_decay=0.98
 )
 FEWEST = 320  # pictures an epoch, however few are known
+SHOWN = 2000  # pictures an epoch, together; where there are few, each is repeated more often than MAX_REPEATS
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str]
 
 def _expected(votes: list[Vote]) -> float:
     """The share of the pictures that is read exactly, if each character is as likely to be right as the views say."""
-    return float(np.mean([np.prod(sure) for vote in votes for sure in vote.sure]))
+    return float(np.mean([np.prod(sure) if len(sure) else 0 for vote in votes for sure in vote.sure]))
 
 
 def _counts(votes: list[Vote], believed: list[list[str]]) -> dict:
@@ -273,7 +274,8 @@ def _learn(believed: list[str], lesson: Lesson, start: TorchReader, seed: int) -
         return start
     known = [*texts.values(), *(lesson.labels[i] for i in labelled)]
     taught = in_memory(known, lesson.images[[*texts, *labelled]], "pseudo-labelled", Alphabet(lesson.kind.characters))
-    shown = min(STEPS.per_epoch, max(FEWEST, MAX_REPEATS * len(known)))
+    repeats = max(MAX_REPEATS, SHOWN // len(lesson.images))
+    shown = min(STEPS.per_epoch, max(FEWEST, repeats * len(known)))
     reader, _ = fit(taught, None, replace(STEPS, per_epoch=shown, seed=seed, **start.layers), start=start)
     fixed = lesson.kind.length if isinstance(lesson.kind.length, int) and lesson.kind.length else None
     return replace(reader, length=fixed, conversion=start.conversion, sizes=start.sizes)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Vote, _believed, _by_place, find_kind
+from captcha_lib.adapting import LEAST, Kind, Vote, _believed, _by_place, _expected, find_kind
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
@@ -120,6 +120,11 @@ def test_the_surest_characters_are_believed_and_the_others_may_be_any():
     assert _believed(vote, 0.4, 32) == ["a\ufffdc", "", ""], "of the second too little is believed"
     assert _believed(vote, 1.0, 32) == ["abc", "defg", ""]
     assert _believed(vote, 1.0, 3) == ["abc", "", ""], "what the time steps cannot spell is not learnt"
+
+
+def test_what_is_expected_is_the_product_of_how_sure_the_characters_are():
+    vote = Vote(["ab", "c", ""], [np.array([0.5, 0.8]), np.array([1.0]), np.array([])], np.ones(3))
+    assert _expected([vote]) == pytest.approx((0.4 + 1 + 0) / 3)
 
 
 def test_views_vote_place_by_place():
