@@ -40,7 +40,8 @@ from captcha_lib.training import fit, silent
 
 LEAST = 20  # pictures; from fewer nothing can be learnt
 VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
-BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
+BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of each character that is believed, round by round
+CERTAIN = 0.97  # from this probability on a character is believed in any round
 PARTLY = 0.3  # the share of a text that has to be believed
 SURE = 0.3  # the share of the readings that tells what a kind is, the surest first
 RARE = 0.05  # of the characters of these; a class of characters that is rarer is taken for mistakes
@@ -251,17 +252,22 @@ def _counts(votes: list[Vote], believed: list[list[str]]) -> dict:
 
 
 def _believed(vote: Vote, share: float, steps: int) -> list[str]:
-    """The texts with `ANY` where a character is not among the share that is surest; "" where few of a text are.
+    """The texts with `ANY` where a character is not believed; "" where few of a text are.
 
-    What would need more than `steps` time steps is left out, too.
+    Of each character the surest share is believed, and what is certain: one that is seldom sure, and never believed,
+    would be forgotten (class-balanced self-training: Zou et al., ECCV 2018). What would need more than `steps` time
+    steps is left out, too.
     """
-    least = np.quantile(np.concatenate([*vote.sure, [0.0]]), 1 - share)
+    seen: dict[str, list[float]] = {}
+    for text, sure in zip(vote.texts, vote.sure, strict=True):
+        for character, p in zip(text, sure.tolist(), strict=True):
+            seen.setdefault(character, []).append(p)
+    least = {character: min(CERTAIN, np.quantile(found, 1 - share)) for character, found in seen.items()}
     texts = []
     for text, sure in zip(vote.texts, vote.sure, strict=True):
-        kept = sure >= least
-        known = "".join(c if k else ANY for c, k in zip(text, kept, strict=True))
-        enough = kept.sum() >= max(1, PARTLY * len(text)) and len(known) + count_doubles(known) <= steps
-        texts.append(known if enough else "")
+        known = "".join(c if p >= least[c] else ANY for c, p in zip(text, sure, strict=True))
+        enough = len(known) - known.count(ANY) >= max(1, PARTLY * len(known))
+        texts.append(known if enough and len(known) + count_doubles(known) <= steps else "")
     return texts
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from captcha_lib import adapt, adapting
 from captcha_lib.adapting import LEAST, Kind, Vote, _believed, _by_place, _expected, find_kind
-from captcha_lib.alphabet import Alphabet
+from captcha_lib.alphabet import ANY, Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
 from captcha_lib.decode import Reading
@@ -114,12 +114,13 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
 
 
-def test_the_surest_characters_are_believed_and_the_others_may_be_any():
-    sure = [np.array([0.9, 0.2, 0.8]), np.array([0.1, 0.7, 0.1, 0.1]), np.array([])]
-    vote = Vote(["abc", "defg", ""], sure, np.ones(3))
-    assert _believed(vote, 0.4, 32) == ["a\ufffdc", "", ""], "of the second too little is believed"
-    assert _believed(vote, 1.0, 32) == ["abc", "defg", ""]
-    assert _believed(vote, 1.0, 3) == ["abc", "", ""], "what the time steps cannot spell is not learnt"
+def test_the_surest_of_each_character_are_believed_and_what_is_certain():
+    sure = [np.array([0.9, 0.2, 0.8]), np.array([0.1, 0.3]), np.array([0.99, 0.98]), np.array([])]
+    vote = Vote(["aab", "ab", "aa", ""], sure, np.ones(4))
+    assert _believed(vote, 0.4, 32) == [f"{ANY}{ANY}b", "", "aa", ""], "of the second nothing is believed"
+    assert _believed(vote, 0.0, 32) == [f"{ANY}{ANY}b", "", "aa", ""], "the best b of all, and certain a"
+    assert _believed(vote, 1.0, 32) == ["aab", "ab", "aa", ""]
+    assert _believed(vote, 1.0, 2) == ["", "ab", "", ""], "what the time steps cannot spell is not learnt"
 
 
 def test_what_is_expected_is_the_product_of_how_sure_the_characters_are():
