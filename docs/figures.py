@@ -322,15 +322,13 @@ def _taught() -> pd.DataFrame:
 
 def first_sight() -> str:
     """The means over the sets, of each reader."""
-    seen, taught = _first_sight(), _taught()
+    seen = _first_sight()
     rows = []
     for reader in ("captcha_lib, general", "ddddocr", "captcha-whisperer"):
         plain, known = (f"{seen[given, reader].mean():.1f}" for given in GIVEN)
-        after = f"{taught['exact'].mean():.1f}" if "general" in reader else ""
         name = {"captcha_lib, general": '**`weights="general"`**'}.get(reader, reader)
-        rows.append((name, plain, known, after))
-    head = f"mean of {len(seen)} real sets, % | at first sight | alphabet and length given"
-    return markdown(f"{head} | after it taught itself 300 pictures", rows)
+        rows.append((name, plain, known))
+    return markdown(f"mean of {len(seen)} real sets, % | at first sight | alphabet and length given", rows)
 
 
 def first_sight_sets() -> str:

@@ -158,12 +158,15 @@ def plot_rounds(rounds: pd.DataFrame) -> Figure:
     """What a reader that teaches itself believes, round by round: see `adapting.Adapted`. Where it is known, too: how
     much of that is right, a column of that name.
     """
+    lines = [
+        ("characters believed", rounds["believed"] / rounds["read"], "grey"),
+        ("views that agree", rounds["agreed"], "orange"),
+        *([("of the believed ones right", rounds["right"], RIGHT)] if "right" in rounds else []),
+    ]
     figure, axis = plt.subplots(figsize=(WIDTH * 0.7, 3), layout="constrained")
-    axis.plot(rounds["round"], 100 * rounds["believed"] / rounds["read"], marker=".", label="characters believed")
-    axis.plot(rounds["round"], 100 * rounds["agreed"], marker=".", label="views that agree with the pseudo-label")
-    if "right" in rounds:
-        axis.plot(rounds["round"], 100 * rounds["right"], marker=".", color=RIGHT, label="of the believed ones right")
-    axis.set(xlabel="round", ylabel="%", ylim=(0, 102))
+    for label, shares, color in lines:
+        axis.plot(rounds["round"], 100 * shares, marker=".", color=color, label=label)
+    axis.set(xlabel="round", ylabel="%", ylim=(0, 102), xticks=rounds["round"])
     axis.legend(loc="lower right")
     return finished(figure)
 
