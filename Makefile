@@ -6,7 +6,8 @@ INSTALLED = .venv/.installed
 PEERS = .venv-peers/bin
 CORE = notebooks/0[1-5]*.ipynb
 STUDIES = notebooks/0[6-9]*.ipynb notebooks/1*.ipynb
-AFTER = notebooks/10_how_many_labels.ipynb # goes on from what notebook 09 leaves
+# goes on from what notebook 09 leaves
+AFTER = notebooks/10_how_many_labels.ipynb
 OUT = output/run
 REFERENCE = output/reference
 WEIGHTS ?= kaggle
@@ -16,9 +17,9 @@ EXECUTE = $(BIN)/python notebooks/execute.py
 STUDY = $(BIN)/python -m studies
 # The cache would lie in the checkout, which need not be writable.
 PYTEST = $(BIN)/pytest -p no:cacheprovider
+# Draws the generated captchas, if these are meant, before several processes ask for them.
+DRAW = @$(BIN)/captcha-lib split --out "$(OUT)/drawn_split.csv"
 # A process for each of two cores, with one thread: two threads beside another process are slower than one.
-# Both read the generated captchas, so these are drawn before.
-DRAW = @$(BIN)/captcha-lib split --data generated --out "$(OUT)/drawn_split.csv"
 PYTEST_2 = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile
 # Paths are meant from here, but the notebooks run in their own folder. (make's own abspath splits them at spaces.)
 ABSOLUTE = $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))'
@@ -64,7 +65,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 run: $(INSTALLED)
-	@$(BIN)/captcha-lib split --out "$(OUT)/drawn_split.csv"
+	$(DRAW)
 	$(EXECUTE) --out "$(OUT)" $(CORE)
 	$(BIN)/jupyter nbconvert --log-level ERROR --to html --output-dir "$(OUT)" "$(OUT)"/0[1-5]*.ipynb
 	@echo "pages: $(OUT)/*.html"
