@@ -32,11 +32,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which is renamed to it once the block has ended well.
 
     Raises InputError if the place is not writable, or another run is writing it.
     """
+    path = Path(path)
     folder = part_of(path)
     if folder.is_symlink():  # its target is not ours to empty
         raise InputError(f"{folder}: a link is in the place of a temporary folder; remove it")

@@ -44,7 +44,7 @@ def silent(line: str) -> None:
 class Session:
     """How a training is run, which does not change its result."""
 
-    checkpoint: Path | None = None  # a file written after every epoch
+    checkpoint: str | Path | None = None  # a file written after every epoch
     resume: bool = False  # goes on from the checkpoint, if there is one
     device: str = "cpu"  # where the network is trained, such as "cuda"
     report: Callable[[str], None] = silent  # gets one line an epoch

@@ -1,4 +1,4 @@
-"""What each family of makers adds: small networks learn from makers that never do it, and read pictures where they do.
+"""What families of makers add: small networks learn from makers that never do some, and read pictures where they do.
 
 `python -m studies left-out`; see `makers.families`.
 """
@@ -19,7 +19,7 @@ from captcha_lib.reading.base import Reader
 from captcha_lib.training import fit
 from studies.jobs import Job, run_jobs
 from studies.makers.draw import draw
-from studies.makers.families import FAMILIES, make
+from studies.makers.families import FAMILIES, GROUPS, make
 from studies.pretraining import Makers
 
 RECIPE = replace(Config(), epochs=20, per_epoch=5000, batch_size=64, augment_strength=0.0, dropout=0.0)
@@ -28,20 +28,25 @@ MAKERS, OF_EACH, SEED = 40, 5, 777  # pictures of each family that are read: so 
 
 def leave_out(
     out: Path,
-    families: tuple[str, ...] = ("", *FAMILIES),
+    names: tuple[str, ...] = ("", *GROUPS),
     config: Config = RECIPE,
     jobs: int = 2,
     report: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """One row a family that was left out, none first, and a family that was read: left_out, family, exact, n."""
-    work = {f"without-{name or 'none'}": Job(learn_without, (name, config), {"left_out": name}) for name in families}
+    """One row a network and a family that it read: left_out, family, exact, n.
+
+    Args:
+        names: of the groups or families that are left out, "" for none; a network each.
+    """
+    work = {f"without-{name or 'none'}": Job(learn_without, (name, config), {"left_out": name}) for name in names}
     found = run_jobs(out, work, {"config": repr(config)}, jobs, report)
     return pd.DataFrame([row for figures in found.values() for row in figures["rows"]])
 
 
 def learn_without(left_out: str, config: Config) -> dict:
-    """A reader that never saw a family, and what it reads of each."""
-    makers = Makers(config.per_epoch, seed=config.seed, left_out=left_out, workers=0)
+    """A reader that never saw a group or a family, and what it reads of each family."""
+    families = tuple(GROUPS[left_out][2]) if left_out in GROUPS else (left_out,)
+    makers = Makers(config.per_epoch, seed=config.seed, left_out=families, workers=0)
     reader, history = fit(makers, None, config)
     rows = [{"left_out": left_out, **read_family(reader, family)} for family in FAMILIES]
     return {"rows": rows, "loss": round(float(history["train_ctc"].iloc[-1]), 3)}

@@ -34,7 +34,7 @@ class Makers(Stream):
     """A stream of captchas of random makers, all resized to one size; a style is not needed."""
 
     picture: tuple[int, int] = (48, 256)  # (H, W) in px
-    left_out: str = ""  # a family that is never drawn
+    left_out: tuple[str, ...] = ()  # families that are never drawn
     together: int = OF_A_MAKER
     block: int = 64 * OF_A_MAKER  # so a batch holds pictures of as many makers as it can
 
@@ -56,7 +56,7 @@ class Makers(Stream):
         return CHARACTERS[:10]
 
     def identity(self) -> str:
-        size = f"{self.picture}, without {self.left_out or 'none'}"
+        size = f"{self.picture}, without {', '.join(self.left_out) or 'none'}"
         return f"makers, {self.per_epoch} an epoch, {size}, seed {self.seed}"
 
     def drawn(self, n: int, rng: np.random.Generator) -> tuple[list[str], torch.Tensor]:

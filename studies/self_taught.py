@@ -3,7 +3,8 @@
 Each folder is a set of labelled images. Their labels give the alphabet and the lengths, and score; they teach nothing.
 The reader learns from the first `UNLABELLED` pictures, and is scored on others: on those of the folder `fresh` beside
 it, or on the rest, if there are enough, or else on the same pictures. With `labels` a person is imitated, who types the
-texts of the pictures that the reader is least sure of after it taught itself, and it learns again.
+texts of the pictures that the reader is least sure of after it taught itself, and it learns again; these pictures are
+not scored.
 """
 
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.adapting import adapt
+from captcha_lib.adapting import Adapted, adapt
 from captcha_lib.data.load import load_data
 from captcha_lib.decode import Length
 from captcha_lib.reading.torch_reader import TorchReader, load_start
@@ -23,7 +24,7 @@ from captcha_lib.training import weights_digest
 from studies.jobs import Job, run_jobs
 
 UNLABELLED, LEAST_TEST, FRESH = 300, 100, "fresh"  # pictures, pictures, and the folder with others of the kind
-COLUMNS = ["set", "seed", "exact_before", "exact", "exact_expected", "n", "seconds"]
+COLUMNS = ["set", "labels", "seed", "exact_before", "exact", "exact_expected", "n", "seconds"]
 
 
 class Set(NamedTuple):
@@ -36,6 +37,13 @@ class Set(NamedTuple):
     alphabet: str
     length: Length
 
+    def without(self, asked: list[int]) -> "Set":
+        """The same set; what a person was asked for is not scored."""
+        if self.test is not self.images:
+            return self
+        left = [i for i in range(len(self.texts)) if i not in asked]
+        return self._replace(test=self.test[left], test_texts=[self.texts[i] for i in left])
+
 
 def teach_sets(
     folders: dict[str, Path],
@@ -46,7 +54,7 @@ def teach_sets(
     jobs: int = 2,
     report: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """One row a set and seed: set, seed, exact_before, exact, exact_expected (counts), n, seconds.
+    """One row a set and seed, and a second one with labels: `COLUMNS`, of which three are counts of n.
 
     Case is told apart where the alphabet of the set has both.
     """
@@ -56,23 +64,30 @@ def teach_sets(
         for name, folder in folders.items()
         for seed in range(seeds)
     }
-    return pd.DataFrame(run_jobs(out, work, start, jobs, report).values(), columns=COLUMNS)
+    found = run_jobs(out, work, start, jobs, report)
+    return pd.DataFrame([row for figures in found.values() for row in figures["rows"]], columns=COLUMNS)
 
 
 def teach_set(name: str, folder: Path, seed: int, labels: int, weights: str | Path) -> dict:
-    """Adapts a reader to one set."""
+    """Adapts a reader to one set, and again with some labels: rows of it."""
     start, began = load_start(weights), time.perf_counter()
     data = load_set(folder, start)
     adapted = adapt(data.images, start, data.alphabet, data.length, seed=seed)
+
+    def row(labels: int, before: TorchReader, after: Adapted, scored: Set) -> dict:
+        counts, n = [exact(reader, scored) for reader in (before, after.reader)], len(scored.test_texts)
+        seconds = round(time.perf_counter() - began, 1)
+        values = (name, labels, seed, *counts, round(after.expected * n, 1), n, seconds)
+        return dict(zip(COLUMNS, values, strict=True))
+
+    rows = [row(0, start, adapted, data)]
     if labels:
         sure = [reading.confidence for reading in adapted.read(data.images)]
         asked = np.argsort(sure, kind="stable")[:labels].tolist()
         known = {i: data.texts[i] for i in asked}
-        adapted = adapt(data.images, start, data.alphabet, data.length, known, seed)
-    seconds = round(time.perf_counter() - began, 1)
-    counts = [exact(reader, data) for reader in (start, adapted.reader)]
-    n = len(data.test_texts)
-    return dict(zip(COLUMNS, (name, seed, *counts, round(adapted.expected * n, 1), n, seconds), strict=True))
+        taught = adapt(data.images, start, data.alphabet, data.length, known, seed)
+        rows.append(row(labels, adapted.reader, taught, data.without(asked)))
+    return {"rows": rows, "said": ", ".join(f"{one['exact_before']} -> {one['exact']} of {one['n']}" for one in rows)}
 
 
 def load_set(folder: Path, reader: TorchReader) -> Set:
@@ -84,8 +99,9 @@ def load_set(folder: Path, reader: TorchReader) -> Set:
     mine, others = captchas.rows(slice(UNLABELLED)), captchas.rows(slice(UNLABELLED, None))
     if (folder.parent / FRESH).is_dir():
         others = load_data(str(folder.parent / FRESH), size=reader.image_size, skip_bad=True)
-    others = others if len(others) >= LEAST_TEST else mine
-    return Set(mine.images, mine.labels, others.images, others.labels, characters, length)
+    images, texts = mine.images, mine.labels
+    test = (others.images, others.labels) if len(others) >= LEAST_TEST else (images, texts)
+    return Set(images, texts, *test, characters, length)
 
 
 def exact(reader: TorchReader, data: Set) -> int:

@@ -1,8 +1,7 @@
 """Reading captchas without one label of theirs: learn from generated ones, then from the unlabelled pictures.
 
-*Pure* networks see generated captchas alone. *Adapted* ones go on with the pictures that are to be read, each under the
-text that the network itself reads there, where it is sure (self-training: Scudder, IEEE Transactions on Information
-Theory 1965; Lee, "Pseudo-Label", ICML workshop 2013). No function here takes a true label.
+*Pure* networks see generated captchas alone. *Adapted* ones teach themselves the pictures that are to be read, as
+`captcha_lib.adapt` does. No function here takes a true label.
 """
 
 import hashlib
@@ -15,24 +14,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+from captcha_lib import adapting
 from captcha_lib.config import Config
-from captcha_lib.data.captchas import Captchas, in_memory
+from captcha_lib.data.captchas import Captchas
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.runs import results
 from captcha_lib.training import fit
-from studies.captchas import concatenate, generated_captchas
 from studies.confidence import clustered_interval
 from studies.fonts import free_fonts, varied_style
 from studies.jobs import Job, run_jobs
 from studies.stream import Stream
 
-_ADAPT_SEEDS = 10_000  # their generated captchas differ from those that a pure network saw
 _PURE = replace(Config(), augment_strength=0.5, ema_decay=0.99)
-# The network can read already: no warm-up, smaller steps, and the full warps, so that it does not learn its own
-# mistakes by heart.
-_ADAPT = replace(Config(), epochs=6, warmup_epochs=0, augment_ramp=0, learning_rate=1e-3, ema_decay=0.99)
 
 
 @dataclass(frozen=True)
@@ -46,13 +41,6 @@ class Recipe:
     pure: Config = _PURE
     # Generated captchas an epoch: 192,000 in all, six minutes on one core.
     per_epoch: int = 8000
-    adapt: Config = _ADAPT
-    rounds: int = 2
-    # The pseudo-label threshold: the least confidence of a reading that is taken for a label.
-    sure: float = 0.9
-    # How often an epoch shows each pseudo-labelled picture, and the newly generated ones beside them.
-    repeats: int = 2
-    beside: int = 2000
 
 
 RECIPE = Recipe()
@@ -95,27 +83,11 @@ def learn(style: Style, seed: int, recipe: Recipe, scrambled: bool = False) -> T
     return fit(stream, None, replace(recipe.pure, seed=seed))[0]
 
 
-def adapt(reader: TorchReader, images: torch.Tensor, style: Style, seed: int, recipe: Recipe) -> TorchReader:
-    """Trains a reader further on pictures without labels, beside newly generated ones.
-
-    In each round it reads the pictures, takes those that it is sure of under its own texts, and learns from them.
-
-    Args:
-        reader: what `learn` returned.
-        images: unlabelled pictures (N, 1, H, W) uint8.
-        style: of the generated captchas beside them.
-        seed: of these, and of the training.
-        recipe: of the rounds.
-    """
-    config = replace(recipe.adapt, seed=seed)
-    for round_ in range(recipe.rounds):
-        readings = reader.read(images, reader.length)  # all of them hold a text of that length
-        own = in_memory([reading.text for reading in readings], images, "pseudo-labelled", reader.alphabet)
-        sure = np.array([i for i, reading in enumerate(readings) if reading.confidence >= recipe.sure], dtype=int)
-        beside = generated_captchas(recipe.beside, _ADAPT_SEEDS + recipe.rounds * seed + round_, style)
-        taught = concatenate(beside, own.rows(np.tile(sure, recipe.repeats))).replace(alphabet=reader.alphabet)
-        reader, _ = fit(taught, None, config, start=reader)
-    return reader
+def adapt(reader: TorchReader, images: torch.Tensor, style: Style, seed: int) -> TorchReader:
+    """Lets a network that `learn` returned teach itself pictures (N, 1, H, W), which have the texts of a style."""
+    least, most = style.length
+    length = least if least == most else style.length
+    return adapting.adapt(images, reader, style.characters, length, seed=seed).reader
 
 
 def read_without_labels(
@@ -197,7 +169,7 @@ def _train_and_read(images: torch.Tensor, style: Style, seed: int, recipe: Recip
     began = time.perf_counter()
     pure = learn(style, seed, recipe)
     between = time.perf_counter()
-    adapted = adapt(pure, images, style, seed, recipe)
+    adapted = adapt(pure, images, style, seed)
     seconds = {"pure": between - began, "adapted": time.perf_counter() - began}
     readers = {"pure": pure, "adapted": adapted}
     for kind, reader in readers.items():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Vote, _believed, _by_place, _expected, find_kind
+from captcha_lib.adapting import LEAST, Kind, Lesson, Vote, _agrees, _believed, _by_place, _expected, find_kind
 from captcha_lib.alphabet import ANY, Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
@@ -112,6 +112,16 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert adapted.reader is kaggle
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
+
+
+@pytest.mark.parametrize(("forgotten", "agrees"), [(0, True), (10, True), (30, False)])
+def test_a_reader_that_forgot_a_character_is_not_kept(monkeypatch, forgotten, agrees):
+    """The surest texts lack the character that it forgot: all that were certain are compared."""
+    before = [Reading("AAAA", 0.999)] * 20 + [Reading("AAAB", 0.98)] * 40 + [Reading("CCCC", 0.5)] * 40
+    after = before[: 60 - forgotten] + [Reading("AAAA", 0.9)] * forgotten + [Reading("DDDD", 0.9)] * 40
+    readings = iter([before, after])
+    monkeypatch.setattr(adapting, "_read", lambda *given: next(readings))
+    assert _agrees(None, None, Lesson(None, None, {}, np.arange(100))) is agrees
 
 
 def test_the_surest_of_each_character_are_believed_and_what_is_certain():

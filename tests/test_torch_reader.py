@@ -75,7 +75,7 @@ def test_round_trip(reader, images, saved):
 
 def test_round_trip_without_a_length(images, tmp_path):
     reader = make_reader(length=None)
-    reader.save(tmp_path / "weight.pth")
+    reader.save(str(tmp_path / "weight.pth"))
     loaded = TorchReader.load(tmp_path / "weight.pth")
     assert loaded.length is None
     assert same_readings(loaded.read(images), decode_greedy(reader.logits(images), ALPHABET))

@@ -96,7 +96,7 @@ def test_resumed_after_an_epoch(straight, tmp_path, epoch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_tiny(checkpoint=tmp_path / "checkpoint.pth", report=stop)
+        fit_tiny(checkpoint=str(tmp_path / "checkpoint.pth"), report=stop)
     torch.rand(7)
     assert_resumed_like(straight, tmp_path / "checkpoint.pth")
 

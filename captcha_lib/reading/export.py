@@ -12,7 +12,7 @@ from captcha_lib.files import replacing
 from captcha_lib.reading.torch_reader import TorchReader
 
 
-def export_onnx(reader: TorchReader, path: Path) -> None:
+def export_onnx(reader: TorchReader, path: str | Path) -> None:
     """Writes the network as ONNX: images (B, 1, H, W) uint8 -> logits (B, T, K), batch and width free.
 
     What else a reader is told, such as the alphabet, is in the file's metadata. The weights are stored in

@@ -42,7 +42,7 @@ class TorchReader(Reader):
         """What its network is built with: the fields of `Config` that a training that starts from it has to take."""
         return {"channels": self.model.channels, "hidden": self.model.hidden, "blocks": self.model.blocks}
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes a weights file: a dict of tensors, matrices in half precision, and plain values; no code."""
         weights = {
             "format": FORMAT,
@@ -77,7 +77,7 @@ def load_start(weights: str | Path) -> TorchReader:
     return TorchReader.load(weights_path(weights).with_suffix(".pth"))
 
 
-def write_tensors(path: Path, things: dict) -> None:
+def write_tensors(path: str | Path, things: dict) -> None:
     """Writes a file of tensors and plain values atomically; raises InputError where it is not writable."""
     buffer = io.BytesIO()  # torch's own writing to a file does not report a full disk
     torch.save(things, buffer)

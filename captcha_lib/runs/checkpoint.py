@@ -38,21 +38,22 @@ def differences(theirs: dict, ours: dict) -> list[str]:
     return sorted(names, key=lambda name: name in CODE)
 
 
-def save_checkpoint(path: Path, state_dict: dict, own: dict) -> None:
+def save_checkpoint(path: str | Path, state_dict: dict, own: dict) -> None:
     """Writes a checkpoint atomically."""
     write_tensors(path, {"identity": own, "state": state_dict})
 
 
 def load_checkpoint(
-    path: Path | None, load_state: Callable[[dict], None], own: dict, report: Callable[[str], None]
+    path: str | Path | None, load_state: Callable[[dict], None], own: dict, report: Callable[[str], None]
 ) -> bool:
     """Hands the state of a checkpoint, if there is one, to `load_state`; False, and a line, where other code made it.
 
     Raises:
         InputError: it belongs to another training, or cannot be read.
     """
-    if path is None or not path.exists():
+    if path is None or not Path(path).exists():
         return False
+    path = Path(path)
     try:
         saved = unpacked(path)
         theirs, state_dict = dict(saved["identity"]), saved["state"]

@@ -87,7 +87,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "pretrain",
         pretrain,
-        "learn the weights that small sets start from; needs the extra 'fonts'",
+        "learn the weights that small sets start from; needs the extra 'faces'",
         CONTINUE + " with --resume",
     )
     command.add_argument("--epochs", type=count, help="of 25,600 generated captchas (170)")
@@ -114,7 +114,7 @@ def add_commands(commands: Any) -> None:
     _add_jobs(command, "self-taught")
 
     command = add_command(
-        commands, "left-out", left_out, "learn from makers without one family each, and read all; resumes", CONTINUE
+        commands, "left-out", left_out, "learn from makers without some families each, and read all; resumes", CONTINUE
     )
     _add_jobs(command, "left-out")
 
@@ -238,14 +238,17 @@ def self_taught(options: argparse.Namespace) -> None:
 
     sets = named_sets(options.sets)
     table = teach_sets(sets, options.out / "jobs", options.seeds, options.labels, options.weights, options.jobs, report)
-    write_csv(options.out / "adapt.csv", table)
+    unlabelled = table["labels"] == 0
+    write_csv(options.out / "adapt.csv", table[unlabelled].drop(columns="labels"))
+    if options.labels:
+        write_csv(options.out / "adapt_labelled.csv", table[~unlabelled])
     write_json(options.out / "adapt.json", {"labels": options.labels, "threads_per_job": 1} | machine())
-    rates = table.assign(
-        **{name: 100 * table[name] / table["n"] for name in ("exact_before", "exact", "exact_expected")}
-    )
-    means = rates.groupby("set", sort=False)[["exact_before", "exact", "exact_expected", "seconds"]].mean()
+    counts = table[["exact_before", "exact", "exact_expected"]]
+    rates = table.assign(**(100 * counts).div(table["n"], axis=0))
+    means = rates.groupby(["labels", "set"], sort=False)[[*counts, "seconds"]].mean()
     report(means.round(1).to_string())
-    report(f"mean: {means['exact_before'].mean():.1f} before, {means['exact'].mean():.1f} after")
+    for labels, of_all in means.groupby("labels"):
+        report(f"{labels} labels: {of_all['exact_before'].mean():.1f} before, {of_all['exact'].mean():.1f} after")
 
 
 def left_out(options: argparse.Namespace) -> None:

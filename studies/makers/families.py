@@ -4,7 +4,7 @@ A maker has an alphabet, a length, some faces, a size, a layout, and one to thre
 text: crowding, lines, dots, outlines, shadows, pale ink, textures and so on. `make(rng)` draws one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -205,10 +205,10 @@ GROUPS: dict[str, tuple[int, float, dict[str, Family]]] = {
 FAMILIES: dict[str, Family] = {name: family for _, _, group in GROUPS.values() for name, family in group.items()}
 
 
-def make(rng: np.random.Generator, family: str | None = None, left_out: str = "") -> Style:
+def make(rng: np.random.Generator, family: str | None = None, left_out: Collection[str] = ()) -> Style:
     """Draws a maker; with `family` that one is among what it does, or it is the one that does as Kaptcha.
 
-    What is `left_out` is never among it.
+    The families that are `left_out` are never among it.
     """
     if family == KAPTCHA or (family is None and rng.random() < _KAPTCHAS):
         return _kaptcha(rng)
@@ -220,7 +220,7 @@ def make(rng: np.random.Generator, family: str | None = None, left_out: str = ""
     knobs: Knobs = {}
     for most, share, group in GROUPS.values():
         for name in rng.choice(list(group), int(rng.binomial(most, busy * share)), replace=False):
-            knobs |= group[name](rng, size) if name != left_out else {}
+            knobs |= group[name](rng, size) if name not in left_out else {}
     if family:
         knobs |= FAMILIES[family](rng, size)
     pitch = knobs.get("pitch")

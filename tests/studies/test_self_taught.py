@@ -43,14 +43,21 @@ def test_what_is_learnt_from_and_what_is_scored(tmp_path, n, fresh, same):
     assert (data.test_texts == data.texts) == same
 
 
-@pytest.mark.parametrize("labels", [0, 3])
-def test_a_set_is_one_row(tmp_path, labels):
-    row = teach_set("ours", drawn(tmp_path / "labelled", 45, 1), 0, labels, "kaggle")
+def test_a_set_is_one_row(tmp_path):
+    (row,) = teach_set("ours", drawn(tmp_path / "labelled", 45, 1), 0, 0, "kaggle")["rows"]
     assert list(row) == COLUMNS
-    assert (row["set"], row["seed"], row["n"]) == ("ours", 0, 15)
+    assert (row["set"], row["labels"], row["seed"], row["n"]) == ("ours", 0, 0, 15)
     assert row["exact_before"] >= 14
     assert row["exact"] >= 13
     assert 0 <= row["exact_expected"] <= 15
+
+
+@pytest.mark.parametrize(("n", "scored"), [(45, 15), (35, 27)])
+def test_what_a_person_was_asked_for_is_not_scored(tmp_path, n, scored):
+    before, after = teach_set("ours", drawn(tmp_path / "labelled", n, 1), 0, 3, "kaggle")["rows"]
+    assert (before["labels"], before["n"]) == (0, 15 if n == 45 else 30)
+    assert (after["labels"], after["n"]) == (3, scored)
+    assert after["exact"] >= scored - 2
 
 
 def test_sets_are_called_by_what_tells_them_apart(tmp_path):

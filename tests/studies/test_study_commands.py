@@ -235,13 +235,16 @@ def test_a_stream_is_of_the_generated_data_alone(folder, refuse):
 
 
 def test_adapt_prints_a_row_a_set(tmp_path, monkeypatch, capsys):
-    row = {"set": "one", "seed": 0, "exact_before": 5, "exact": 8, "exact_expected": 7.5, "n": 10, "seconds": 1.0}
-    monkeypatch.setattr("studies.self_taught.teach_sets", lambda sets, out, *given: pd.DataFrame([row]))
-    assert run("self-taught", tmp_path / "one", "--out", tmp_path) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "mean: 50.0 before, 80.0 after"
-    assert (tmp_path / "adapt.csv").read_text().splitlines()[
-        0
-    ] == "set,seed,exact_before,exact,exact_expected,n,seconds"
+    columns = "set,labels,seed,exact_before,exact,exact_expected,n,seconds"
+    rows = [("one", 0, 0, 5, 8, 7.5, 10, 1.0), ("one", 3, 0, 8, 9, 9.5, 10, 2.0)]
+    table = pd.DataFrame(rows, columns=columns.split(","))
+    monkeypatch.setattr("studies.self_taught.teach_sets", lambda sets, out, *given: table)
+    assert run("self-taught", tmp_path / "one", "--labels", "3", "--out", tmp_path) == 0
+    said = capsys.readouterr().out.splitlines()[-2:]
+    assert said == ["0 labels: 50.0 before, 80.0 after", "3 labels: 80.0 before, 90.0 after"]
+    unlabelled, labelled = ((tmp_path / name).read_text() for name in ("adapt.csv", "adapt_labelled.csv"))
+    assert unlabelled == f"{columns.replace('labels,', '')}\none,0,5,8,7.5,10,1.0\n"
+    assert labelled == f"{columns}\none,3,0,8,9,9.5,10,2.0\n"
 
 
 def test_left_out_writes_its_table(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from captcha_lib import adapting
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import in_memory
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
@@ -16,16 +17,26 @@ from studies import zero
 from studies.captchas import generated_captchas
 from studies.confidence import clustered_interval
 from studies.fonts import free_fonts
-from studies.zero import Recipe, adapt, learn, read_without_labels, style_for, summarise
+from studies.zero import Recipe, learn, read_without_labels, style_for, summarise
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
-RECIPE = Recipe(pure=TINY, per_epoch=24, adapt=replace(TINY, epochs=1, warmup_epochs=0), sure=0.0, beside=8)
-CAPTCHAS = generated_captchas(12, 3)
+RECIPE = Recipe(pure=TINY, per_epoch=24)
+CAPTCHAS = generated_captchas(N := 20, 3)
 STYLE = style_for(CAPTCHAS, KAPTCHA.characters)
 
 
 def read(out, captchas=CAPTCHAS, **others) -> pd.DataFrame:
     return read_without_labels(captchas, STYLE, out, seeds=2, recipe=RECIPE, jobs=1, report=str, **others)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Adapting takes one round of a few pictures, and is kept, whatever a network of two epochs was sure of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapting, "BELIEVED", (0.9,))
+        patch.setattr(adapting, "STEPS", replace(adapting.STEPS, epochs=1, per_epoch=32))
+        patch.setattr(adapting, "_agrees", lambda *given: True)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ def test_the_style_has_the_size_characters_and_lengths_of_the_pictures():
 
 def test_every_kind_and_seed_reads_every_picture(readings):
     counts = readings.groupby(["kind", "seed"]).size().to_dict()
-    assert counts == {("pure", 0): 12, ("pure", 1): 12, ("adapted", 0): 12, ("adapted", 1): 12, ("control", 0): 12}
+    assert counts == {("pure", 0): N, ("pure", 1): N, ("adapted", 0): N, ("adapted", 1): N, ("control", 0): N}
     assert readings["text"].str.len().eq(5).all()
     assert readings["label"].tolist() == CAPTCHAS.labels * 5
 
@@ -84,16 +95,15 @@ def test_training_gets_pictures_and_no_labels(monkeypatch, tmp_path):
 
 def test_other_pictures_are_another_run(out, readings):
     with pytest.raises(InputError, match=r"another run \(images"):
-        read(out, generated_captchas(12, 4))
+        read(out, generated_captchas(N, 4))
 
 
 def test_each_step_moves_the_weights(out, readings):
-    """Another seed, scrambled texts, and adapting, even if nothing is sure."""
+    """Another seed, scrambled texts, and adapting."""
     pure, other = (TorchReader.load(out / f"seed-{seed}-pure.pth") for seed in (0, 1))
     scrambled = learn(STYLE, 0, RECIPE, scrambled=True)
-    unsure = adapt(pure, CAPTCHAS.images, STYLE, 0, replace(RECIPE, sure=1.1))
-    sure = adapt(pure, CAPTCHAS.images, STYLE, 0, RECIPE)
-    states = [reader.model.state_dict() for reader in (pure, other, scrambled, unsure, sure)]
+    adapted = TorchReader.load(out / "seed-0-adapted.pth")
+    states = [reader.model.state_dict() for reader in (pure, other, scrambled, adapted)]
     for one, two in combinations(states, 2):
         assert any(not torch.equal(one[key], two[key]) for key in one)
     again = learn(STYLE, 0, RECIPE).model.state_dict()
