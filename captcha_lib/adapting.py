@@ -41,6 +41,7 @@ from captcha_lib.training import fit, silent
 LEAST = 20  # pictures; from fewer nothing can be learnt
 VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
 BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of each character that is believed, round by round
+AGAIN = 4  # the last of these rounds, for a reader that has learnt in this way before
 CERTAIN = 0.97  # from this probability on a character is believed in any round
 PARTLY = 0.3  # the share of a text that has to be believed
 SURE = 0.3  # the share of the readings that tells what a kind is, the surest first
@@ -109,12 +110,14 @@ class Lesson:
         kind: what is known of them.
         labels: the right texts of some, by their numbers.
         numbers: of the pictures that count; the other ones count only where they are labelled.
+        shares: of each character that are believed, a round each.
     """
 
     images: torch.Tensor
     kind: Kind
     labels: Mapping[int, str]
     numbers: np.ndarray
+    shares: tuple[float, ...]
 
     @property
     def pictures(self) -> torch.Tensor:
@@ -137,7 +140,7 @@ class Vote(NamedTuple):
 
 def adapt(
     pictures: str | Path | Sequence[str | Path] | torch.Tensor,
-    start: str | Path | TorchReader = "general",
+    start: "str | Path | TorchReader | Adapted" = "general",
     alphabet: str | None = None,
     length: Length | None = None,
     labels: Mapping[int, str] | None = None,
@@ -148,7 +151,7 @@ def adapt(
 
     Args:
         pictures: a folder, image files, or pictures (N, 1, H, W) uint8 at the size that the reader takes.
-        start: the reader that it begins with, or its weights.
+        start: the reader that it begins with, its weights, or what became of one, which goes on, such as with labels.
         alphabet: the characters that occur; None finds out.
         length: of the texts, see `Reader.decode`; None or 0 finds out.
         labels: the texts of some of the pictures, by their numbers.
@@ -158,7 +161,8 @@ def adapt(
     Raises InputError for pictures or weights that cannot be read, fewer than LEAST pictures, or characters that the
     reader does not know.
     """
-    reader = start if isinstance(start, TorchReader) else load_start(start)
+    learnt = isinstance(start, Adapted) and len(start.rounds) > 0
+    reader = start.reader if isinstance(start, Adapted) else _loaded(start)
     if not isinstance(pictures, torch.Tensor):
         paths = [pictures] if isinstance(pictures, str | Path) else pictures
         pictures = load_pictures(image_files(map(Path, paths)), reader)
@@ -167,7 +171,8 @@ def adapt(
     labels = labels or {}
     kind = find_kind(reader, pictures, alphabet, length, labels)
     report(str(kind))
-    lesson = Lesson(pictures, kind, labels, np.arange(len(pictures)))
+    shares = BELIEVED[-AGAIN:] if learnt else BELIEVED
+    lesson = Lesson(pictures, kind, labels, np.arange(len(pictures)), shares)
     adapted = _teach(lesson, reader, seed, report)
     if not labels and not _agrees(adapted.reader, reader, lesson):
         report("what it learnt contradicts what it was sure of before; the old reader is kept")
@@ -175,6 +180,10 @@ def adapt(
         adapted = replace(adapted, reader=reader, expected=_expected([vote]))
     report(adapted.belief)
     return adapted
+
+
+def _loaded(start: str | Path | TorchReader) -> TorchReader:
+    return start if isinstance(start, TorchReader) else load_start(start)
 
 
 def load_pictures(files: list[ImageFile], reader: TorchReader) -> torch.Tensor:
@@ -223,14 +232,14 @@ def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str]
     rounds, taught = [], []
     if lesson.labels:  # these first
         pupils = [_learn([], lesson, start, 100 * seed + 90 + i) for i in range(2)]
-    for round_, share in enumerate(BELIEVED, 1):
+    for round_, share in enumerate(lesson.shares, 1):
         votes = [_vote(pupils[1 - i], halves[i], warps) for i in range(2)]
         believed = [_believed(vote, share, time_steps(start.image_size[1])) for vote in votes]
         rounds.append({"round": round_, **_counts(votes, believed)})
         taught += [(round_, i, text) for i, text in zip(both.numbers.tolist(), believed[0] + believed[1], strict=True)]
         said = "round {round}: {believed} of {read} characters believed, views agree on {agreed:.0%}"
         report(said.format(**rounds[-1]))
-        if round_ < len(BELIEVED):
+        if round_ < len(lesson.shares):
             seeds = [100 * seed + 10 * round_ + i for i in range(2)]
             pupils = [_learn(*one) for one in zip(believed, halves, pupils, seeds, strict=True)]
     reader = _learn(believed[0] + believed[1], both, _mean(*pupils), 100 * seed + 99)

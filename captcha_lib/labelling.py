@@ -36,7 +36,7 @@ class Labelling:
         self, folder: Path, start: TorchReader, alphabet: str | None = None, length: Length | None = None
     ) -> None:
         found = image_files([folder])
-        self.folder, self.start, self.alphabet, self.length = folder, start, alphabet, length
+        self.folder, self.alphabet, self.length = folder, alphabet, length
         self.files = [file.path.relative_to(folder).as_posix() for file in found]
         self.images = load_pictures(found, start)
         self.texts = self._known()
@@ -65,7 +65,7 @@ class Labelling:
 
     def learn(self, seed: int = 0, report: Callable[[str], None] = silent) -> None:
         """Teaches the reader what was labelled, and lets it teach itself the rest."""
-        self.adapted = adapt(self.images, self.start, self.alphabet, self.length, self.texts, seed, report)
+        self.adapted = adapt(self.images, self.adapted, self.alphabet, self.length, self.texts, seed, report)
         self.readings = self.adapted.read(self.images)
 
     def _known(self) -> dict[int, str]:

@@ -85,7 +85,7 @@ def teach_set(name: str, folder: Path, seed: int, labels: int, weights: str | Pa
         sure = [reading.confidence for reading in adapted.read(data.images)]
         asked = np.argsort(sure, kind="stable")[:labels].tolist()
         known = {i: data.texts[i] for i in asked}
-        taught = adapt(data.images, start, data.alphabet, data.length, known, seed)
+        taught = adapt(data.images, adapted, data.alphabet, data.length, known, seed)
         rows.append(row(labels, adapted.reader, taught, data.without(asked)))
     return {"rows": rows, "said": ", ".join(f"{one['exact_before']} -> {one['exact']} of {one['n']}" for one in rows)}
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Kind, Lesson, Vote, _agrees, _believed, _by_place, _expected, find_kind
+from captcha_lib.adapting import LEAST, Adapted, Kind, Lesson, Vote, _agrees, _believed, _by_place, _expected, find_kind
 from captcha_lib.alphabet import ANY, Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
@@ -73,6 +73,16 @@ def test_labels_of_a_few_teach_more(kaggle, drawn, quick):
     assert sum(adapted.read(images)[i].text == text for i, text in labels.items()) >= len(labels) - 1
 
 
+def test_what_has_learnt_goes_on_with_the_last_rounds(kaggle, drawn, quick, monkeypatch):
+    monkeypatch.setattr(adapting, "AGAIN", 1)
+    texts, images = drawn
+    once = adapt(images[:LEAST], kaggle, length=5)
+    again = adapt(images[:LEAST], once, length=5, labels={0: texts[0]})
+    assert (len(once.rounds), len(again.rounds)) == (3, 1)
+    untaught = Adapted(kaggle, once.kind)
+    assert len(adapt(images[:LEAST], untaught, length=5).rounds) == 3
+
+
 def test_a_label_may_hold_a_character_that_nobody_knew(kaggle, drawn, quick):
     _, images = drawn
     adapted = adapt(images, kaggle, labels={0: "Ж2345", 1: "2345Ж"})
@@ -121,7 +131,7 @@ def test_a_reader_that_forgot_a_character_is_not_kept(monkeypatch, forgotten, ag
     after = before[: 60 - forgotten] + [Reading("AAAA", 0.9)] * forgotten + [Reading("DDDD", 0.9)] * 40
     readings = iter([before, after])
     monkeypatch.setattr(adapting, "_read", lambda *given: next(readings))
-    assert _agrees(None, None, Lesson(None, None, {}, np.arange(100))) is agrees
+    assert _agrees(None, None, Lesson(None, None, {}, np.arange(100), ())) is agrees
 
 
 def test_the_surest_of_each_character_are_believed_and_what_is_certain():

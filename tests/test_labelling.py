@@ -58,7 +58,7 @@ def test_labels_lie_beside_the_pictures_where_train_finds_them(labelling, folder
     assert (
         folder / "labels.csv"
     ).read_text() == f"file,label\n01.png,{texts[1]}\n02.png,{texts[2]}\n03.png,{texts[3]}\n"
-    again = Labelling(folder, labelling.start, None, 5)
+    again = Labelling(folder, load_start("kaggle"), None, 5)
     assert again.texts == {1: texts[1], 2: texts[2], 3: texts[3]}
     captchas = load_data(folder, skip_bad=True)
     assert captchas.labels == [texts[1], texts[2], texts[3]]
