@@ -162,7 +162,8 @@ def adapt(
     reader does not know.
     """
     learnt = isinstance(start, Adapted) and len(start.rounds) > 0
-    reader = start.reader if isinstance(start, Adapted) else _loaded(start)
+    begun = start.reader if isinstance(start, Adapted) else start
+    reader = begun if isinstance(begun, TorchReader) else load_start(begun)
     if not isinstance(pictures, torch.Tensor):
         paths = [pictures] if isinstance(pictures, str | Path) else pictures
         pictures = load_pictures(image_files(map(Path, paths)), reader)
@@ -180,10 +181,6 @@ def adapt(
         adapted = replace(adapted, reader=reader, expected=_expected([vote]))
     report(adapted.belief)
     return adapted
-
-
-def _loaded(start: str | Path | TorchReader) -> TorchReader:
-    return start if isinstance(start, TorchReader) else load_start(start)
 
 
 def load_pictures(files: list[ImageFile], reader: TorchReader) -> torch.Tensor:

@@ -166,11 +166,8 @@ def reader_facts(stored: dict) -> dict | None:
     if not sound:
         return None
     given = {"alphabet": Alphabet(alphabet), "image_size": tuple(size), "length": length, "conversion": conversion}
-    return given | dict(zip(("temperature", "temperature_any"), temperature, strict=True)) | {"sizes": _pairs(sizes)}
-
-
-def _pairs(sizes: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((height, width) for height, width in sizes)
+    given |= {"sizes": tuple(map(tuple, sizes))}
+    return given | dict(zip(("temperature", "temperature_any"), temperature, strict=True))
 
 
 def _are_sizes(sizes: Any, least: int) -> bool:

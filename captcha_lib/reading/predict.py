@@ -8,6 +8,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from captcha_lib.config import InputError, printable
@@ -85,13 +86,10 @@ def as_json(rows: Iterable[dict], wide: int) -> Iterator[str]:
 
 def as_csv(rows: Iterable[dict], wide: int) -> Iterator[str]:
     """A table with a header."""
-    table = csv.DictWriter(_Echo(), COLUMNS, lineterminator="\n", extrasaction="ignore")
+    echo = SimpleNamespace(write=str)  # gives each line back
+    table = csv.DictWriter(echo, COLUMNS, lineterminator="\n", extrasaction="ignore")
     yield table.writeheader()
     yield from map(table.writerow, rows)
-
-
-class _Echo:
-    write = staticmethod(str)  # gives each line back to its writer
 
 
 FORMS = {"table": as_table, "json": as_json, "csv": as_csv}
