@@ -27,7 +27,7 @@ export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
 export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 
 .PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep zero labels protect \
-	peers bench-train bench-read bench-stream bench-own bench-same general first-sight adapt reference evidence evidence-check book wheel licences audit clean
+	peers bench-train bench-read bench-stream bench-own bench-real bench-same general first-sight adapt reference evidence evidence-check book wheel licences audit clean
 
 help:
 	@echo "make run    run the notebooks top to bottom; pages in $(OUT)"
@@ -47,6 +47,7 @@ help:
 	@echo "make bench-read   this reader beside others: speed, size, memory, accuracy"
 	@echo "make bench-stream training on a million captchas drawn as they are needed; one process and two"
 	@echo "make bench-own    sets that the project was not made for, beside ddddocr"
+	@echo "make bench-real   real sets learnt from few labels and from all; DATA=folder, that of the sets"
 	@echo "make bench-same   the same seeds with other threads and precision"
 	@echo "make licences     list what the project depends on, and under which licences"
 	@echo "make audit        ask PyPI for known vulnerabilities of the locked versions"
@@ -181,6 +182,10 @@ first-sight: $(INSTALLED) $(PEERS)/.installed
 
 adapt: $(INSTALLED)
 	$(STUDY) self-taught $(SETS) --out "$(OUT)/adapt"
+
+# The folder of the sets holds kind/labelled, and kind/fresh where there are others to read; see data/README.md.
+bench-real: $(INSTALLED)
+	$(STUDY) real "$(DATA)" --out "$(OUT)/real"
 
 # The runs on the official split and the generated captchas: about ten minutes. Give DATA=kaggle or the folder of its
 # images. The weights go into the package.

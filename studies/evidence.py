@@ -31,6 +31,7 @@ _STUDIES = {
     "pretrain": "studies.pretraining",
     "self-taught": "studies.self_taught",
     "left-out": "studies.left_out",
+    "real": "studies.real",
 }
 
 

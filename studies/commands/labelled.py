@@ -1,4 +1,4 @@
-"""The commands that train on labelled images: bench, crossval, audit, plant, sweep, growth."""
+"""The commands that train on labelled images: bench, crossval, audit, plant, sweep, growth, real."""
 
 import argparse
 from dataclasses import replace
@@ -17,7 +17,7 @@ from captcha_lib.commands.options import (
     prepare_machine,
     report,
 )
-from captcha_lib.config import RUN_DIR
+from captcha_lib.config import RUN_DIR, InputError
 from captcha_lib.files import check_writable, replacing, write_csv
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (as for train)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of learning_curve.* (%(default)s)")
+
+    command = add_command(
+        commands, "real", real, "learn real sets from few labels and from all, or download them; resumes", CONTINUE
+    )
+    command.add_argument(
+        "sets", nargs="*", metavar="FOLDER", help="labelled images, beside which `fresh` ones are read; or of such sets"
+    )
+    command.add_argument("--fetch", action="store_true", help="download the sets of data/real_sets.csv, or those named")
+    command.add_argument("--labels", type=count, nargs="*", help="how many are learnt (30, 100, 300, and all)")
+    command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, help="of the figures (output/run/real), or of the sets (data/real)")
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -227,3 +239,25 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 def _chosen(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
     """The recipe with the epochs that the options name."""
     return replace(recipe, config=replace(recipe.config, epochs=options.epochs or recipe.config.epochs))
+
+
+def real(options: argparse.Namespace) -> None:
+    from captcha_lib.runs.results import machine, write_json
+    from studies.benchmarks.first_sight import named_sets
+    from studies.real import ALL, LABELS, learn_sets
+    from studies.real_sets import FOLDER, fetch_sets
+
+    if options.fetch:
+        fetch_sets(options.out or FOLDER, options.sets, report=report)
+        return
+    named = [Path(one) for one in options.sets or [FOLDER]]
+    sets = named_sets([str(inner) for folder in named for inner in sorted(folder.glob("*/labelled")) or [folder]])
+    if not options.sets and not FOLDER.exists():
+        raise InputError(f"{FOLDER}: no sets there; name folders of labelled images, or download some with --fetch")
+    out = options.out or RUN_DIR / "real"
+    labels = tuple(options.labels) if options.labels else (*LABELS, ALL)
+    table = learn_sets(sets, out / "jobs", labels, options.seeds, options.jobs, report)
+    write_csv(out / "real_sets.csv", table)
+    write_json(out / "real_sets.json", {"threads_per_job": 1} | machine())
+    rates = table.assign(rate=100 * table["exact"] / table["n"])
+    report(rates.pivot_table(values="rate", index="set", columns="labels").round(1).to_string())

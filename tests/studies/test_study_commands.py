@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from captcha_lib import adapting
 from captcha_lib.commands.main import main
 from captcha_lib.config import Config
 from captcha_lib.data.load import write_captchas
@@ -159,7 +160,9 @@ def test_sample_draws_a_folder(tmp_path):
 
 @pytest.fixture
 def tiny_recipe(monkeypatch):
-    monkeypatch.setattr(zero, "RECIPE", zero.Recipe(pure=TINY, adapt=TINY, rounds=1, beside=8))
+    monkeypatch.setattr(zero, "RECIPE", zero.Recipe(pure=TINY))
+    monkeypatch.setattr(adapting, "BELIEVED", (0.9,))
+    monkeypatch.setattr(adapting, "STEPS", replace(adapting.STEPS, epochs=1, per_epoch=32))
     monkeypatch.setattr(learning_curve, "SIZES", (0, 4))
     monkeypatch.setattr(learning_curve, "config_for", lambda images: TINY)
     monkeypatch.setattr(learning_curve, "ON_TOP", TINY)
@@ -252,3 +255,22 @@ def test_left_out_writes_its_table(tmp_path, monkeypatch):
     monkeypatch.setattr("studies.left_out.leave_out", lambda out, jobs, report: table)
     assert run("left-out", "--out", tmp_path) == 0
     assert (tmp_path / "families.csv").read_text() == "left_out,family,exact,n\n,bent,1,2\n"
+
+
+def test_real_writes_its_table_or_downloads(tmp_path, monkeypatch, capsys, refuse):
+    table = pd.DataFrame([("one", 30, 0, 5, 10, 7.0)], columns=["set", "labels", "seed", "exact", "n", "seconds"])
+    asked = []
+    monkeypatch.setattr("studies.real.learn_sets", lambda *given: asked.append(given) or table)
+    monkeypatch.setattr("studies.real_sets.fetch_sets", lambda *given, report: asked.append(given))
+    assert run("real", tmp_path / "one", "--labels", 30, "--out", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["one", "50.0"]
+    assert (tmp_path / "real_sets.csv").read_text() == "set,labels,seed,exact,n,seconds\none,30,0,5,10,7.0\n"
+    assert asked.pop()[:3] == ({"one": tmp_path / "one"}, tmp_path / "jobs", (30,))
+    for name in ("cats", "dogs"):
+        (tmp_path / "sets" / name / "labelled").mkdir(parents=True)
+    assert run("real", tmp_path / "sets", "--out", tmp_path) == 0
+    assert asked.pop()[0] == {name: tmp_path / "sets" / name / "labelled" for name in ("cats", "dogs")}
+    assert run("real", "rkn", "--fetch", "--out", tmp_path) == 0
+    assert asked == [(tmp_path, ["rkn"])]
+    monkeypatch.setattr("studies.real_sets.FOLDER", tmp_path / "nothing")
+    assert "no sets there; name folders of labelled images" in refuse("real")

@@ -98,6 +98,12 @@ def test_other_pictures_are_another_run(out, readings):
         read(out, generated_captchas(N, 4))
 
 
+def test_few_pictures_are_refused_before_anything_is_learnt(tmp_path):
+    with pytest.raises(InputError, match="19 pictures are too few to learn from; give 20 or more"):
+        read(tmp_path, CAPTCHAS.rows(slice(19)))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_each_step_moves_the_weights(out, readings):
     """Another seed, scrambled texts, and adapting."""
     pure, other = (TorchReader.load(out / f"seed-{seed}-pure.pth") for seed in (0, 1))
