@@ -72,6 +72,46 @@ def plot_plateau(runs: dict[str, pd.DataFrame]) -> Figure:
     return finished(figure)
 
 
+def plot_variables(tables: dict[str, np.ndarray], states: list[str]) -> Figure:
+    """Tables of numbers (T, S) side by side, each a row of squares for a state."""
+    figure, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 2.6), layout="constrained")
+    for axis, (name, table) in zip(axes, tables.items(), strict=True):
+        axis.imshow(table.T, cmap="Blues", vmin=0, vmax=1.3 * table.max(), aspect="auto")
+        for (t, s), value in np.ndenumerate(table):
+            axis.text(t, s, f"{value:.3f}".lstrip("0") if value else "0", ha="center", va="center", fontsize=8)
+        axis.set(title=name, xlabel="time step", xticks=range(len(table)))
+        axis.set_yticks(range(len(states)), states, family="monospace")
+    return finished(figure)
+
+
+def plot_lattice(flow: np.ndarray, posterior: np.ndarray, states: list[str]) -> Figure:
+    """The paths of a text: circles as large as the posterior (T, S), lines as wide as the flow (T - 1, S, S)."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    for (t, s, r), share in np.ndenumerate(flow):
+        if share > 0:
+            axis.plot([t, t + 1], [s, r], linewidth=20 * share, color=RIGHT, alpha=0.5, zorder=1)
+    for (t, s), share in np.ndenumerate(posterior):
+        if share > 0:
+            axis.scatter(t, s, s=150 + 900 * share, color="white", edgecolor="black", zorder=2)
+            axis.text(t, s, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=8, zorder=3)
+    steps = len(posterior)
+    axis.set(xlabel="time step", xticks=range(steps), xlim=(-0.5, steps - 0.5), ylim=(len(states) - 0.4, -0.6))
+    axis.set_yticks(range(len(states)), states, family="monospace")
+    return finished(figure)
+
+
+def plot_blanks(pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> Figure:
+    """What the blank has in each time step, and what the text asks for: softmax and posterior (T,), by name."""
+    figure, axes = plt.subplots(1, len(pairs), figsize=(WIDTH, 2.6), sharey=True, layout="constrained")
+    for axis, (name, (softmax, posterior)) in zip(axes, pairs.items(), strict=True):
+        axis.plot(softmax.numpy(), color=RIGHT, label="softmax")
+        axis.plot(posterior.numpy(), color=WRONG, linestyle="--", label="posterior")
+        axis.set(title=name, xlabel="time step", ylim=(-0.05, 1.05))
+    axes[0].set_ylabel("blank")
+    axes[0].legend(fontsize=8)
+    return finished(figure)
+
+
 def plot_positions(positions: pd.DataFrame) -> Figure:
     """The share of right characters at each place, with 95 % Wilson intervals."""
     figure, axis = plt.subplots(figsize=(WIDTH / 2, 2.8), layout="constrained")

@@ -77,8 +77,10 @@ class TestNotebook:
         assert "cccc" not in kinds
 
     def test_holds_no_class_and_no_function(self, path):
+        """They belong into modules, but for the functions of CTC, which are what the notebook derives."""
         nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
-        assert not [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        kinds = ast.ClassDef if "ctc_by_hand" in path.stem else ast.ClassDef | ast.FunctionDef
+        assert not [node for node in nodes if isinstance(node, kinds)]
 
     def test_what_is_measured_is_asserted(self, path):
         measured = [cell for cell in code_cells(path) if "nbval-ignore-output" in tags(cell)]

@@ -4,6 +4,7 @@ import inspect
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -62,6 +63,9 @@ ARGUMENTS = {
     "plot_calibration": (calibration(PREDICTIONS),),
     "plot_scores_over_image": (IMAGES[0], torch.rand(50, 4).softmax(-1), ["blank", "a", "b", "c"]),
     "plot_alignment": (IMAGES[0], [Span("a", 4, 6, 0.9), Span("b", 10, 10, 1.0)], 50),
+    "plot_variables": ({"alpha": np.eye(4, 3), "beta": np.eye(4, 3)}, ["-", "a", "-"]),
+    "plot_lattice": (np.full((3, 3, 3), 0.1), np.full((4, 3), 0.3), ["-", "a", "-"]),
+    "plot_blanks": ({name: (torch.rand(25), torch.rand(25)) for name in ("epoch 0", "trained")},),
     "plot_growth": (GROWTH,),
     "plot_families": (pd.Series({"bent": 0.9, "cut": 0.4}), 10),
     "plot_rounds": (ROUNDS,),
