@@ -323,14 +323,11 @@ def _taught() -> pd.DataFrame:
 def first_sight() -> str:
     """The means over the sets, of each reader."""
     seen = _first_sight()
-    taught = f"{_taught()['exact'].mean():.1f}"
     rows = []
     for reader in ("captcha_lib, general", "ddddocr", "captcha-whisperer"):
-        ours = reader.startswith("captcha_lib")
-        means = [f"{seen[given, reader].mean():.1f}" for given in GIVEN]
-        rows.append(('**`weights="general"`**' if ours else reader, *means, taught if ours else ""))
-    head = f"mean of {len(seen)} real sets, % | at first sight | alphabet and length given"
-    return markdown(f"{head} | after it taught itself 300 pictures", rows)
+        name = {"captcha_lib, general": '**`weights="general"`**'}.get(reader, reader)
+        rows.append((name, *(f"{seen[given, reader].mean():.1f}" for given in GIVEN)))
+    return markdown(f"mean of {len(seen)} real sets, % | at first sight | alphabet and length given", rows)
 
 
 def first_sight_sets() -> str:
