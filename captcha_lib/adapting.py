@@ -16,6 +16,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import eq
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,21 +41,19 @@ from captcha_lib.training import fit, silent
 
 LEAST = 20  # pictures; from fewer nothing can be learnt
 VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
-BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of each character that is believed, round by round
+BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
 AGAIN = 4  # the last of these rounds, for a reader that has learnt in this way before
 CERTAIN = 0.97  # from this probability on a character is believed in any round
 PARTLY = 0.3  # the share of a text that has to be believed
-SURE = 0.3  # the share of the readings that tells what a kind is, the surest first
-RARE = 0.05  # of the characters of these; a class of characters that is rarer is taken for mistakes
-KEPT = 0.8  # of what the old reader is believed to have read right, the share that has to stay as it is
+SURE, RARE = 0.3, 0.05  # the surest share of readings, which tell the kind; classes that are rarer there are mistakes
+KEPT = 0.92  # of the characters that the old reader is believed to have read right, the share that has to stay
 BALANCED, STEP, LIMIT = 6, 0.4, 1.5  # passes over the scores, their steps, and the most that is added to one, in nats
 CLASSES = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
 # For a network that can read already. Twice the steps of batches of 32 read more: 182 and 163 of 300 of one kind.
 STEPS = Config(
     epochs=2, per_epoch=1280, batch_size=16, learning_rate=1e-3, warmup_epochs=0, augment_ramp=0, ema_decay=0.98
 )
-FEWEST = 320  # pictures an epoch, however few are known
-SHOWN = 2000  # pictures an epoch, together; where there are few, each is repeated more often than MAX_REPEATS
+FEWEST, SHOWN = 320, 2000  # pictures an epoch, however few are known; few are repeated until so many are shown
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,8 @@ class Adapted:
     @property
     def belief(self) -> str:
         """What it believes about itself, in words."""
-        if np.isnan(self.expected):
-            return "it has learnt nothing yet"
-        return f"it is believed to read {self.expected:.0%} of such pictures exactly"
+        said = f"it is believed to read {self.expected:.0%} of such pictures exactly"
+        return "it has learnt nothing yet" if np.isnan(self.expected) else said
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Lesson:
         kind: what is known of them.
         labels: the right texts of some, by their numbers.
         numbers: of the pictures that count; the other ones count only where they are labelled.
-        shares: of each character that are believed, a round each.
+        shares: of the characters that are believed, a round each.
     """
 
     images: torch.Tensor
@@ -118,10 +116,6 @@ class Lesson:
     labels: Mapping[int, str]
     numbers: np.ndarray
     shares: tuple[float, ...]
-
-    @property
-    def pictures(self) -> torch.Tensor:
-        return self.images[self.numbers]
 
 
 class Vote(NamedTuple):
@@ -161,9 +155,8 @@ def adapt(
     Raises InputError for pictures or weights that cannot be read, fewer than LEAST pictures, or characters that the
     reader does not know.
     """
-    learnt = isinstance(start, Adapted) and len(start.rounds) > 0
-    begun = start.reader if isinstance(start, Adapted) else start
-    reader = begun if isinstance(begun, TorchReader) else load_start(begun)
+    begun = start if isinstance(start, Adapted | TorchReader) else load_start(start)
+    reader, learnt = (begun, False) if isinstance(begun, TorchReader) else (begun.reader, len(begun.rounds) > 0)
     if not isinstance(pictures, torch.Tensor):
         paths = [pictures] if isinstance(pictures, str | Path) else pictures
         pictures = load_pictures(image_files(map(Path, paths)), reader)
@@ -260,18 +253,13 @@ def _counts(votes: list[Vote], believed: list[list[str]]) -> dict:
 def _believed(vote: Vote, share: float, steps: int) -> list[str]:
     """The texts with `ANY` where a character is not believed; "" where few of a text are.
 
-    Of each character the surest share is believed, and what is certain: one that is seldom sure, and never believed,
-    would be forgotten (class-balanced self-training: Zou et al., ECCV 2018). What would need more than `steps` time
-    steps is left out, too.
+    The surest share of all characters is believed, and what is certain: where nearly all of them are, those that are a
+    little less sure would be forgotten. What would need more than `steps` time steps is left out, too.
     """
-    seen: dict[str, list[float]] = {}
-    for text, sure in zip(vote.texts, vote.sure, strict=True):
-        for character, p in zip(text, sure.tolist(), strict=True):
-            seen.setdefault(character, []).append(p)
-    least = {character: min(CERTAIN, np.quantile(found, 1 - share)) for character, found in seen.items()}
+    least = min(CERTAIN, np.quantile(np.concatenate([[1.0], *vote.sure]), 1 - share))
     texts = []
     for text, sure in zip(vote.texts, vote.sure, strict=True):
-        known = "".join(c if p >= least[c] else ANY for c, p in zip(text, sure, strict=True))
+        known = "".join(c if p >= least else ANY for c, p in zip(text, sure, strict=True))
         enough = len(known) - known.count(ANY) >= max(1, PARTLY * len(known))
         texts.append(known if enough and len(known) + count_doubles(known) <= steps else "")
     return texts
@@ -328,7 +316,8 @@ def _balance(scores: np.ndarray, reader: TorchReader, kind: Kind) -> np.ndarray:
 
 def _vote(reader: TorchReader, lesson: Lesson, warps: torch.Generator) -> Vote:
     """What a reader and views of the pictures say."""
-    views = [lesson.pictures, *(augment(lesson.pictures, WARPS, warps) for _ in range(VIEWS))]
+    pictures = lesson.images[lesson.numbers]
+    views = [pictures, *(augment(pictures, WARPS, warps) for _ in range(VIEWS))]
     scores = np.stack([_scores(reader, view, lesson.kind) for view in views])  # (V, N, T, K)
     scores += _balance(scores[0], reader, lesson.kind)
     read = [*zip(*(reader.spell(view, lesson.kind.length) for view in scores), strict=True)]  # N times V texts
@@ -349,12 +338,13 @@ def _by_place(texts: Sequence[str]) -> str:
 
 
 def _agrees(reader: TorchReader, start: TorchReader, lesson: Lesson) -> bool:
-    """Whether a new reader reads what the old one was surest of in the same way, nearly as often as that was sure.
+    """Whether a new reader has the characters of what the old one was surest of at their places, nearly all of them.
 
     These are all texts that it was certain of, since the surest tenth of them may lack a character that was forgotten.
     """
     before, after = (_read(one, lesson.images, lesson.kind) for one in (start, reader))
-    certain = sum(one.confidence >= CERTAIN for one in before)
-    surest = np.argsort([-one.confidence for one in before])[: max(LEAST // 2, len(before) // 10, certain)]
-    same = [before[i].text == after[i].text for i in surest]
-    return float(np.mean(same)) >= KEPT * float(np.mean([before[i].confidence for i in surest]))
+    sure = np.array([one.confidence for one in before])
+    surest = np.argsort(-sure)[: max(LEAST // 2, len(sure) // 10, int((sure >= CERTAIN).sum()))].tolist()
+    length = np.array([max(1, len(before[i].text)) for i in surest])
+    same = sum(sum(map(eq, before[i].text, after[i].text)) for i in surest) / length.sum()
+    return bool(same >= KEPT * np.mean(sure[surest] ** (1 / length)))

@@ -1,8 +1,11 @@
-"""The picture of a training, and what all pictures share."""
+"""The pictures of a training and of a reading: tables and tensors -> matplotlib figures."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
+
+from captcha_lib.decode import Span
 
 WIDTH = 9.0  # inches, what a page of a notebook shows without scaling
 RIGHT, WRONG = "tab:blue", "tab:red"
@@ -20,6 +23,19 @@ def plot_history(history: pd.DataFrame) -> Figure:
         for axis in (left, right):
             axis.axvspan(0.5, warmup + 0.5, color="grey", alpha=0.15, label="framewise warm-up", linewidth=0)
     left.legend()
+    return finished(figure)
+
+
+def plot_alignment(image: torch.Tensor, spans: list[Span], steps: int) -> Figure:
+    """A picture (1, H, W) with the time steps that spelt each character."""
+    width = image.shape[2]
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
+    axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+    for i, span in enumerate(spans):
+        left, right = span.first * width / steps, (span.last + 1) * width / steps
+        axis.axvspan(left, right, color=plt.cm.tab10(i), alpha=0.35)
+        axis.text((left + right) / 2, -3, span.character, ha="center", family="monospace", fontsize=14)
+    axis.set(xlabel="column, px", ylabel="row, px")
     return finished(figure)
 
 

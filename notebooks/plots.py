@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from captcha_lib.decode import Span
 from captcha_lib.metrics import align_characters, wilson_interval
 from captcha_lib.plots import RIGHT, WIDTH, WRONG, finished
 
@@ -25,19 +24,6 @@ def plot_gallery(images: torch.Tensor, titles: list[str], columns: int = 4, wron
     for axis, image, title, is_wrong in zip(axes.flat, images, titles, wrong, strict=False):
         axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, family="monospace", fontsize=10, color=WRONG if is_wrong else "black", pad=2)
-    return finished(figure)
-
-
-def plot_alignment(image: torch.Tensor, spans: list[Span], steps: int) -> Figure:
-    """A picture (1, H, W) with the time steps that spelt each character."""
-    width = image.shape[2]
-    figure, axis = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
-    axis.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
-    for i, span in enumerate(spans):
-        left, right = span.first * width / steps, (span.last + 1) * width / steps
-        axis.axvspan(left, right, color=plt.cm.tab10(i), alpha=0.35)
-        axis.text((left + right) / 2, -3, span.character, ha="center", family="monospace", fontsize=14)
-    axis.set(xlabel="column, px", ylabel="row, px")
     return finished(figure)
 
 

@@ -4,7 +4,7 @@ Each folder is a set of labelled images. Their labels give the alphabet and the 
 The reader learns from the first `UNLABELLED` pictures, and is scored on others: on those of the folder `fresh` beside
 it, or on the rest, if there are enough, or else on the same pictures. With `labels` a person is imitated, who types the
 texts of the pictures that the reader is least sure of after it taught itself, and it learns again; these pictures are
-not scored.
+not scored, and this is done with the first seed alone.
 """
 
 import time
@@ -54,17 +54,17 @@ def teach_sets(
     jobs: int = 2,
     report: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """One row a set and seed, and a second one with labels: `COLUMNS`, of which three are counts of n.
+    """One row a set and seed, and for seed 0 a second one with labels: `COLUMNS`, of which three are counts of n.
 
     Case is told apart where the alphabet of the set has both.
     """
-    start = {"start": weights_digest(load_start(weights)), "labels": labels}
-    work = {
-        f"{name}-{seed}": Job(teach_set, (name, folder, seed, labels, weights), {"set": name, "seed": seed})
-        for name, folder in folders.items()
-        for seed in range(seeds)
-    }
-    found = run_jobs(out, work, start, jobs, report)
+    work = {}
+    for name, folder in folders.items():
+        for seed in range(seeds):
+            given = 0 if seed else labels
+            identity = {"set": name, "seed": seed, "labels": given}
+            work[f"{name}-{seed}"] = Job(teach_set, (name, folder, seed, given, weights), identity)
+    found = run_jobs(out, work, {"start": weights_digest(load_start(weights))}, jobs, report)
     return pd.DataFrame([row for figures in found.values() for row in figures["rows"]], columns=COLUMNS)
 
 

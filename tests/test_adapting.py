@@ -62,7 +62,7 @@ def test_a_reader_learns_what_it_half_knows(kaggle, drawn, quick):
     assert said[0].startswith("texts of 5 characters of 2345678")
     first = adapted.rounds.iloc[0]
     assert said[1] == f"round 1: {first.believed:.0f} of 400 characters believed, views agree on {first.agreed:.0%}"
-    assert 200 <= first.believed < 400, "half of each character, and what is certain"
+    assert 100 <= first.believed < 400, "half of the characters, less those of texts of which few are believed"
     assert said[-1] == adapted.belief
 
 
@@ -125,23 +125,24 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
 
 
-@pytest.mark.parametrize(("forgotten", "agrees"), [(0, True), (10, True), (30, False)])
+@pytest.mark.parametrize(("forgotten", "agrees"), [(0, True), (15, True), (30, False)])
 def test_a_reader_that_forgot_a_character_is_not_kept(monkeypatch, forgotten, agrees):
     """The surest texts lack the character that it forgot: all that were certain are compared."""
     before = [Reading("AAAA", 0.999)] * 20 + [Reading("AAAB", 0.98)] * 40 + [Reading("CCCC", 0.5)] * 40
-    after = before[: 60 - forgotten] + [Reading("AAAA", 0.9)] * forgotten + [Reading("DDDD", 0.9)] * 40
+    after = before[: 60 - forgotten] + [Reading("AAA", 0.9)] * forgotten + [Reading("DDDD", 0.9)] * 40
     readings = iter([before, after])
     monkeypatch.setattr(adapting, "_read", lambda *given: next(readings))
     assert _agrees(None, None, Lesson(None, None, {}, np.arange(100), ())) is agrees
 
 
-def test_the_surest_of_each_character_are_believed_and_what_is_certain():
+def test_the_surest_characters_are_believed_and_what_is_certain():
     sure = [np.array([0.9, 0.2, 0.8]), np.array([0.1, 0.3]), np.array([0.99, 0.98]), np.array([])]
     vote = Vote(["aab", "ab", "aa", ""], sure, np.ones(4))
-    assert _believed(vote, 0.4, 32) == [f"{ANY}{ANY}b", "", "aa", ""], "of the second nothing is believed"
-    assert _believed(vote, 0.0, 32) == [f"{ANY}{ANY}b", "", "aa", ""], "the best b of all, and certain a"
+    assert _believed(vote, 0.5, 32) == [f"a{ANY}{ANY}", "", "aa", ""], "of the second nothing is believed"
+    assert _believed(vote, 0.0, 32) == ["", "", "aa", ""], "what is certain, in any round"
     assert _believed(vote, 1.0, 32) == ["aab", "ab", "aa", ""]
     assert _believed(vote, 1.0, 2) == ["", "ab", "", ""], "what the time steps cannot spell is not learnt"
+    assert _believed(Vote([""], [np.array([])], np.ones(1)), 0.5, 32) == [""], "nothing was read"
 
 
 def test_what_is_expected_is_the_product_of_how_sure_the_characters_are():

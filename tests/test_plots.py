@@ -14,7 +14,7 @@ import plots
 from captcha_lib.decode import Span
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import calibration
-from captcha_lib.plots import plot_history
+from captcha_lib.plots import plot_alignment, plot_history
 from plots import by_position, character_pairs
 from studies import plots as studies_plots
 from studies.confidence import risk_coverage
@@ -79,7 +79,7 @@ ARGUMENTS = {
 }
 THINGS = vars(plots) | vars(studies_plots)
 SHOWN = {name: thing for name, thing in THINGS.items() if name.startswith("plot_") and inspect.isfunction(thing)}
-SHOWN |= {"plot_history": plot_history}
+SHOWN |= {"plot_history": plot_history, "plot_alignment": plot_alignment}
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -111,7 +111,7 @@ def test_history_shows_shares_in_percent():
 
 
 def test_alignment_covers_the_pixels_of_the_steps():
-    figure = plots.plot_alignment(IMAGES[0], [Span("a", 4, 6, 0.9)], 50)
+    figure = plot_alignment(IMAGES[0], [Span("a", 4, 6, 0.9)], 50)
     (patch,) = figure.axes[0].patches
     assert (patch.get_x(), patch.get_x() + patch.get_width()) == (16, 28)
 

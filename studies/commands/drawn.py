@@ -110,7 +110,9 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument("--weights", default="general", help="to begin with (%(default)s)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
-    command.add_argument("--labels", type=int, default=0, help="that a person gives where they count (%(default)s)")
+    command.add_argument(
+        "--labels", type=int, default=0, help="that a person gives where they count, with seed 0 (%(default)s)"
+    )
     _add_jobs(command, "self-taught")
 
     command = add_command(

@@ -73,3 +73,11 @@ def test_first_sight_is_a_row_for_each_reader_and_what_it_is_given(tmp_path):
     wide = summary(table)
     assert wide.index.tolist() == ["ours", "mean"]
     assert np.allclose(wide.loc["mean"], wide.loc["ours"])
+
+
+def test_a_person_is_asked_with_the_first_seed_alone(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(self_taught, "run_jobs", lambda out, work, *rest: asked.extend(work.values()) or {})
+    self_taught.teach_sets({"ours": tmp_path}, tmp_path, 3, 30, "kaggle")
+    assert [job.arguments[2:4] for job in asked] == [(0, 30), (1, 0), (2, 0)]
+    assert [job.identity["labels"] for job in asked] == [30, 0, 0]
