@@ -78,18 +78,14 @@ def _files(archive: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             archived = member.filename.lower().endswith(".zip")
-            if member.is_dir() or is_locked(member) or member.file_size > (_LARGEST_ARCHIVE if archived else _LARGEST):
+            locked = member.flag_bits & 1  # it needs a password
+            if member.is_dir() or locked or member.file_size > (_LARGEST_ARCHIVE if archived else _LARGEST):
                 continue
             raw = opened.read(member)
             if archived and zipfile.is_zipfile(io.BytesIO(raw)):
                 yield from _files(io.BytesIO(raw))
             else:
                 yield hashlib.sha256(raw).hexdigest(), raw
-
-
-def is_locked(member: zipfile.ZipInfo) -> bool:
-    """Whether a member needs a password."""
-    return bool(member.flag_bits & 1)
 
 
 def _write(folder: Path, rows: pd.DataFrame, pictures: dict[str, bytes]) -> None:

@@ -4,17 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from captcha_lib.data.load import write_captchas
 from captcha_lib.generator.draw import generate_captchas
 from studies import real
 from studies.real import ALL, COLUMNS, Part, learn_sets, parts_of, rows_of
 
 
 def drawn(folder: Path, n: int, seed: int) -> Path:
-    folder.mkdir(parents=True)
-    for text, image in zip(*generate_captchas(n, seed), strict=True):
-        Image.fromarray(image[0].numpy()).save(folder / f"{text}.png")
+    write_captchas(*generate_captchas(n, seed), folder)
     return folder
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from captcha_lib import adapting
+from captcha_lib.data.load import write_captchas
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.reading.torch_reader import load_start
 from studies import self_taught
@@ -24,9 +24,7 @@ def quick(monkeypatch):
 
 
 def drawn(folder: Path, n: int, seed: int) -> Path:
-    folder.mkdir(parents=True)
-    for text, image in zip(*generate_captchas(n, seed), strict=True):
-        Image.fromarray(image[0].numpy()).save(folder / f"{text}.png")
+    write_captchas(*generate_captchas(n, seed), folder)
     return folder
 
 
