@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,17 +28,14 @@ from captcha_lib.alphabet import ANY, Alphabet, count_doubles
 from captcha_lib.augment import augment
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import in_memory
-from captcha_lib.data.folders import read_bytes
-from captcha_lib.data.images import decode_image
-from captcha_lib.data.sizes import fit_images
 from captcha_lib.decode import Length, Reading, character_probabilities, restrict
-from captcha_lib.files import progress
 from captcha_lib.model import time_steps
-from captcha_lib.reading.predict import ImageFile, image_files
+from captcha_lib.reading.predict import image_files, load_pictures
 from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.recipe import MAX_REPEATS
 from captcha_lib.training import fit, silent
 
+Images: TypeAlias = torch.Tensor | np.ndarray  # (N, 1, H, W) uint8 at the size that the reader takes
 LEAST = 20  # pictures; from fewer nothing can be learnt
 VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
 BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
@@ -53,7 +50,8 @@ CLASSES = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
 STEPS = Config(
     epochs=2, per_epoch=1280, batch_size=16, learning_rate=1e-3, warmup_epochs=0, augment_ramp=0, ema_decay=0.98
 )
-FEWEST, SHOWN = 320, 2000  # pictures an epoch, however few are known; few are repeated until so many are shown
+FEWEST = 320  # pictures an epoch, however few are known
+SHOWN = 2000  # pictures an epoch, until which few are repeated
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Adapted:
         rounds: one row a round: round, believed (characters), read (characters), agreed (share of the views).
         pseudo_labels: what was believed, one row a round and picture: round, picture (number), text with `alphabet.ANY`
             in the place of a character that was not.
+        learnt: whether the reader is a new one.
     """
 
     reader: TorchReader
@@ -87,16 +86,18 @@ class Adapted:
     expected: float = float("nan")
     rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     pseudo_labels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    learnt: bool = False
 
-    def read(self, images: torch.Tensor) -> list[Reading]:
+    def read(self, images: Images) -> list[Reading]:
         """What it reads in pictures of the kind, (N, 1, H, W) uint8."""
         return _read(self.reader, images, self.kind)
 
     @property
     def belief(self) -> str:
         """What it believes about itself, in words."""
-        said = f"it is believed to read {self.expected:.0%} of such pictures exactly"
-        return "it has learnt nothing yet" if np.isnan(self.expected) else said
+        if np.isnan(self.expected):
+            return "it has learnt nothing yet"
+        return f"it is believed to read {self.expected:.0%} of such pictures exactly"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Vote(NamedTuple):
 
 
 def adapt(
-    pictures: str | Path | Sequence[str | Path] | torch.Tensor,
+    pictures: str | Path | Sequence[str | Path] | Images,
     start: "str | Path | TorchReader | Adapted" = "general",
     alphabet: str | None = None,
     length: Length | None = None,
@@ -156,47 +157,39 @@ def adapt(
     reader does not know.
     """
     begun = start if isinstance(start, Adapted | TorchReader) else load_start(start)
-    reader, learnt = (begun, False) if isinstance(begun, TorchReader) else (begun.reader, len(begun.rounds) > 0)
-    if not isinstance(pictures, torch.Tensor):
+    reader = begun.reader if isinstance(begun, Adapted) else begun
+    if not isinstance(pictures, np.ndarray | torch.Tensor):
         paths = [pictures] if isinstance(pictures, str | Path) else pictures
         pictures = load_pictures(image_files(map(Path, paths)), reader)
-    if len(pictures) < LEAST:
-        raise InputError(f"{len(pictures)} pictures are too few to learn from; give {LEAST} or more")
-    labels = labels or {}
-    kind = find_kind(reader, pictures, alphabet, length, labels)
+    images, labels = torch.as_tensor(pictures), labels or {}
+    check_number(len(images))
+    kind = find_kind(reader, images, alphabet, length, labels)
     report(str(kind))
-    shares = BELIEVED[-AGAIN:] if learnt else BELIEVED
-    lesson = Lesson(pictures, kind, labels, np.arange(len(pictures)), shares)
+    shares = BELIEVED[-AGAIN:] if isinstance(begun, Adapted) and begun.learnt else BELIEVED
+    lesson = Lesson(images, kind, labels, np.arange(len(images)), shares)
     adapted = _teach(lesson, reader, seed, report)
     if not labels and not _agrees(adapted.reader, reader, lesson):
         report("what it learnt contradicts what it was sure of before; the old reader is kept")
         vote = _vote(reader, lesson, torch.Generator().manual_seed(seed))
-        adapted = replace(adapted, reader=reader, expected=_expected([vote]))
+        adapted = replace(adapted, reader=reader, expected=_expected([vote]), learnt=False)
     report(adapted.belief)
     return adapted
 
 
-def load_pictures(files: list[ImageFile], reader: TorchReader) -> torch.Tensor:
-    """Image files at the size that a reader takes, (N, 1, H, W) uint8; raises InputError that names all bad ones."""
-    pictures, bad = [], []
-    for file in progress(files):
-        try:
-            raw = read_bytes(file.path, str(file.path), file.root)
-            pictures += [*fit_images([decode_image(raw, str(file.path), reader.conversion)], reader.image_size)]
-        except InputError as error:
-            bad.append(str(error))
-    if bad:
-        raise InputError(f"{len(bad):,} files cannot be read; remove them", *bad)
-    return torch.from_numpy(np.stack(pictures))
+def check_number(pictures: int) -> None:
+    """Raises InputError if there are fewer than LEAST pictures."""
+    if pictures < LEAST:
+        raise InputError(f"{pictures} pictures are too few to learn from; give {LEAST} or more")
 
 
 def find_kind(
-    reader: TorchReader, images: torch.Tensor, alphabet: str | None, length: Length | None, labels: Mapping[int, str]
+    reader: TorchReader, images: Images, alphabet: str | None, length: Length | None, labels: Mapping[int, str]
 ) -> Kind:
     """What is not given, by the surest readings: the usual lengths, and the classes of characters that occur."""
-    readings = reader.decode(reader.logits(images, batch_size=32), length or 0, alphabet)
-    surest = sorted(readings, key=lambda one: -one.confidence)[: max(LEAST // 2, round(SURE * len(readings)))]
-    texts = [one.text for one in surest if one.text] + [*labels.values()]
+    logits = reader.logits(images, batch_size=32)
+    freely = reader.decode(logits, 0, alphabet)
+    readings = reader.decode(logits, length, alphabet) if length else freely
+    texts = [*_surest(readings), *labels.values()]
     lengths = Counter(map(len, texts))
     if not length and lengths:
         usual = [n for n, count in lengths.items() if count >= 0.1 * lengths.total()]
@@ -209,8 +202,14 @@ def find_kind(
         alphabet = "".join(c for c in reader.alphabet.characters if c in "".join(occurring) and c in read)
     alphabet = Alphabet.of([alphabet or reader.alphabet.characters, *labels.values()]).characters
     least, most = length if isinstance(length, tuple) else (length or 0, length or len(reader.alphabet.characters))
-    fits = [least <= len(text) <= most and set(text) <= set(alphabet) for text in texts]
+    fits = [least <= len(text) <= most and set(text) <= set(alphabet) for text in _surest(freely)]
     return Kind(alphabet, length or 0, float(np.mean(fits)) if fits else 0.0)
+
+
+def _surest(readings: list[Reading]) -> list[str]:
+    """The texts that a reader is surest of, without those in which it found nothing."""
+    surest = sorted(readings, key=lambda one: -one.confidence)[: max(LEAST // 2, round(SURE * len(readings)))]
+    return [one.text for one in surest if one.text]
 
 
 def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str], None]) -> Adapted:
@@ -234,7 +233,7 @@ def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str]
             pupils = [_learn(*one) for one in zip(believed, halves, pupils, seeds, strict=True)]
     reader = _learn(believed[0] + believed[1], both, _mean(*pupils), 100 * seed + 99)
     texts = pd.DataFrame([row for row in taught if row[2]], columns=["round", "picture", "text"])
-    return Adapted(reader, lesson.kind, _expected(votes), pd.DataFrame(rounds), texts)
+    return Adapted(reader, lesson.kind, _expected(votes), pd.DataFrame(rounds), texts, learnt=True)
 
 
 def _expected(votes: list[Vote]) -> float:
@@ -288,13 +287,13 @@ def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
     return replace(one, model=model)
 
 
-def _read(reader: TorchReader, images: torch.Tensor, kind: Kind) -> list[Reading]:
+def _read(reader: TorchReader, images: Images, kind: Kind) -> list[Reading]:
     """What a reader takes pictures of a kind for, if all characters of the kind are equally frequent."""
     scores = _scores(reader, images, kind)
     return reader.decode(scores + _balance(scores, reader, kind), kind.length)
 
 
-def _scores(reader: TorchReader, images: torch.Tensor, kind: Kind) -> np.ndarray:
+def _scores(reader: TorchReader, images: Images, kind: Kind) -> np.ndarray:
     """The logits of pictures of a kind, (N, T, K)."""
     return restrict(np.asarray(reader.logits(images, batch_size=32)), reader.alphabet, _known(reader, kind))
 

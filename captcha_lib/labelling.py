@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from captcha_lib.adapting import Adapted, adapt, find_kind, load_pictures
+from captcha_lib.adapting import Adapted, adapt, find_kind
 from captcha_lib.config import InputError, missing_extra
 from captcha_lib.decode import Length
 from captcha_lib.files import write_csv
-from captcha_lib.reading.predict import image_files
+from captcha_lib.reading.predict import image_files, load_pictures
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import silent
 

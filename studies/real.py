@@ -21,7 +21,7 @@ from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import silent
 from studies.jobs import Job, run_jobs
-from studies.self_taught import FRESH, LEAST_TEST
+from studies.self_taught import LEAST_TEST, fresh_folder
 
 LABELS, ALL, FOLDS = (30, 100, 300), 0, 5
 COLUMNS = ["set", "labels", "seed", "exact", "n", "seconds"]
@@ -70,7 +70,7 @@ def learn_sets(
 
 def parts_of(folder: Path, labels: tuple[int, ...], seeds: int) -> list[Part]:
     """The trainings of a set."""
-    n, fresh = len(load_data(str(folder), skip_bad=True)), (folder.parent / FRESH).is_dir()
+    n, fresh = len(load_data(str(folder), skip_bad=True)), fresh_folder(folder) is not None
     found = []
     for count in labels:
         folds: list[int | None] = [*range(FOLDS)] if count == ALL and not fresh else [None]
@@ -87,10 +87,8 @@ def learn_part(folder: Path, part: Part) -> dict:
     with TemporaryDirectory() as out:
         reader = train(captchas.rows(learnt), out, seed=part.seed, report=silent).reader
     seconds = round(time.perf_counter() - began, 1)
-    if (folder.parent / FRESH).is_dir():
-        test = load_data(str(folder.parent / FRESH), skip_bad=True)
-    else:
-        test = captchas.rows(others)
+    fresh = fresh_folder(folder)
+    test = load_data(str(fresh), skip_bad=True) if fresh else captchas.rows(others)
     return {"labels": len(learnt), "exact": exact(reader, test), "n": len(test), "seconds": seconds}
 
 

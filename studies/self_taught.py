@@ -23,7 +23,7 @@ from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.training import weights_digest
 from studies.jobs import Job, run_jobs
 
-UNLABELLED, LEAST_TEST, FRESH = 300, 100, "fresh"  # pictures, pictures, and the folder with others of the kind
+UNLABELLED, LEAST_TEST = 300, 100  # pictures
 COLUMNS = ["set", "labels", "seed", "exact_before", "exact", "exact_expected", "n", "seconds"]
 
 
@@ -96,12 +96,21 @@ def load_set(folder: Path, reader: TorchReader) -> Set:
     characters = "".join(c for c in captchas.alphabet.characters if c in reader.alphabet.characters)
     lengths = sorted(map(len, captchas.labels))
     length = lengths[0] if lengths[0] == lengths[-1] else (lengths[0], lengths[-1])
-    mine, others = captchas.rows(slice(UNLABELLED)), captchas.rows(slice(UNLABELLED, None))
-    if (folder.parent / FRESH).is_dir():
-        others = load_data(str(folder.parent / FRESH), size=reader.image_size, skip_bad=True)
+    mine, fresh = captchas.rows(slice(UNLABELLED)), fresh_folder(folder)
+    others = (
+        load_data(str(fresh), size=reader.image_size, skip_bad=True)
+        if fresh
+        else captchas.rows(slice(UNLABELLED, None))
+    )
     images, texts = mine.images, mine.labels
     test = (others.images, others.labels) if len(others) >= LEAST_TEST else (images, texts)
     return Set(images, texts, *test, characters, length)
+
+
+def fresh_folder(folder: Path) -> Path | None:
+    """The folder with other images of the kind, if there is one beside a set."""
+    fresh = folder.parent / "fresh"
+    return fresh if fresh.is_dir() else None
 
 
 def exact(reader: TorchReader, data: Set) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from captcha_lib import adapting
-from captcha_lib.config import Config, InputError
+from captcha_lib.config import Config
 from captcha_lib.data.captchas import Captchas
 from captcha_lib.generator.style import DEJAVU, DEJAVU_MONO, Style
 from captcha_lib.metrics import count_exact
@@ -116,8 +116,7 @@ def read_without_labels(
         one row a picture, seed and kind ("pure", "adapted"; "control" with seed 0): file, label, text, best_path, kind,
         seed, seconds (of training, for the kind). Raises InputError for fewer pictures than adapting takes.
     """
-    if len(captchas) < adapting.LEAST:  # said before hours of training
-        raise InputError(f"{len(captchas)} pictures are too few to learn from; give {adapting.LEAST} or more")
+    adapting.check_number(len(captchas))  # before hours of training
     images = captchas.images
     digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:8]
     identity = {"recipe": asdict(recipe), "style": style.identity(), "images": digest}

@@ -114,6 +114,11 @@ def test_what_is_given_is_taken(kaggle, drawn):
     assert (kind.characters, kind.length) == ("2345678", (4, 6))
 
 
+def test_a_length_that_is_wrong_shows_in_what_is_said(kaggle, drawn):
+    assert find_kind(kaggle, drawn[1], None, 5, {}).sure > 0.9
+    assert find_kind(kaggle, drawn[1], None, 4, {}).sure < 0.1
+
+
 def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, monkeypatch):
     """What a reader believes is made nonsense: it learns that, and the old one is kept."""
     images = drawn[1]
@@ -122,6 +127,7 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     said: list[str] = []
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert adapted.reader is kaggle
+    assert not adapted.learnt
     assert "what it learnt contradicts what it was sure of before; the old reader is kept" in said
 
 

@@ -25,9 +25,9 @@ def adapt(options: argparse.Namespace) -> None:
     prepare_machine(options)
     import pandas as pd
 
-    from captcha_lib.adapting import adapt, load_pictures
+    from captcha_lib.adapting import adapt
     from captcha_lib.files import sole_writer, write_csv
-    from captcha_lib.reading.predict import image_files
+    from captcha_lib.reading.predict import image_files, load_pictures
     from captcha_lib.reading.torch_reader import load_start
 
     start = load_start(options.weights)

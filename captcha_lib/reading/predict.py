@@ -11,9 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
+
 from captcha_lib.config import InputError, printable
 from captcha_lib.data.folders import SUFFIXES_IN_WORDS, find_images, read_bytes
 from captcha_lib.data.images import decode_image
+from captcha_lib.data.sizes import fit_image
 from captcha_lib.decode import Length
 from captcha_lib.files import progress
 from captcha_lib.reading.base import Reader
@@ -33,6 +36,20 @@ class ImageFile(NamedTuple):
 def image_files(paths: Iterable[Path]) -> list[ImageFile]:
     """The files among the paths, and the image files in the folders among them; raises InputError if there are none."""
     return [file for path in paths for file in _image_files(path)]
+
+
+def load_pictures(files: list[ImageFile], reader: Reader) -> np.ndarray:
+    """Files at the size that a reader takes, (N, 1, H, W) uint8; raises InputError that names all bad ones."""
+    pictures, bad = [], []
+    for file in progress(files):
+        try:
+            raw = read_bytes(file.path, str(file.path), file.root)
+            pictures.append(fit_image(decode_image(raw, str(file.path), reader.conversion), reader.image_size))
+        except InputError as error:
+            bad.append(str(error))
+    if bad:
+        raise InputError(f"{len(bad):,} files cannot be read; remove them", *bad)
+    return np.stack(pictures)[:, None]
 
 
 def read_files(
