@@ -59,6 +59,9 @@ class Config:
     dropout: float = 0.1
     # The weights that are kept are an exponential mean over about 1 / (1 - 0.98) = 50 steps, one epoch.
     ema_decay: float = 0.98
+    # A training that has read no validation text when a third of its CTC epochs are over, and whose loss is above so
+    # many nats a text, ends there: it is on the blank plateau. None lets it go on; `train` chooses, see `run`.
+    plateau: float | None = None
     # Caps the large gradients of the first CTC steps.
     clip_norm: float = 2.0
     # Output channels of the first three convolutions, and the width of a column, which the fourth makes:

@@ -34,6 +34,7 @@ from captcha_lib.runs.checkpoint import identity, load_checkpoint, save_checkpoi
 from captcha_lib.runs.distributed import leads, own_rank
 
 _SEEDS_OF_A_RANK = 2**32  # apart from those of every other process
+_LEAST_SPENT = 4  # epochs of CTC; before, nobody can tell whether a network learns
 
 
 def silent(line: str) -> None:
@@ -131,6 +132,8 @@ def _fit(
         session.report(f"resumed after epoch {len(state.history)}")
     distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
     for epoch in range(len(state.history), config.epochs):
+        if on_plateau(state.history, config):
+            break
         began = time.perf_counter()
         row: dict = {"epoch": epoch + 1, "phase": "frames" if epoch < config.warmup_epochs else "ctc"}
         row |= _train_epoch(state, distributed, batches, config, epoch)
@@ -145,6 +148,14 @@ def _fit(
             save_checkpoint(session.checkpoint, state.state_dict(), own)
         session.report(describe_epoch(row, config.epochs))
     return _best_reader(state, train, val), pd.DataFrame(state.history)
+
+
+def on_plateau(history: list[dict], config: Config) -> bool:
+    """Whether a training has learnt nothing when a third of its CTC epochs are over, see `Config.plateau`."""
+    spent, all_ = (epochs - config.warmup_epochs for epochs in (len(history), config.epochs))
+    if config.plateau is None or spent < max(_LEAST_SPENT, all_ / 3):
+        return False
+    return not any(row.get("val_exact", 1) for row in history) and history[-1]["train_ctc"] > config.plateau
 
 
 def schedule_steps(steps: int, peak: float) -> int:

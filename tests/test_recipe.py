@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from captcha_lib.alphabet import Alphabet
-from captcha_lib.config import SPLITS_DIR, Config, InputError
+from captcha_lib.config import SPLITS_DIR, Config
 from captcha_lib.data.captchas import Captchas, in_memory
 from captcha_lib.data.split import read_split
 from captcha_lib.generator.style import KAPTCHA
@@ -18,7 +19,9 @@ from captcha_lib.recipe import (
     MAX_REPEATS,
     MEDIUM_SET,
     Recipe,
+    chance_loss,
     config_for,
+    patient,
     plan_table,
     recipe_for,
     show,
@@ -115,7 +118,6 @@ UPPER = ["ABC1", "A23B"]
         (UPPER, 50, 30, True),
         (UPPER, 50, LARGE_SET, False),
         (UPPER, 64, 30, True),
-        (["AБЖГ"], 50, 30, False),
         (["ABC#"], 50, 30, True),
     ],
 )
@@ -149,9 +151,25 @@ def test_a_start_can_be_asked_for_or_not(weights):
     assert recipe.start_from == f"{weights}, which knows 2 of 3 characters"
 
 
-def test_weights_that_know_no_character_of_it(weights):
-    with pytest.raises(InputError, match="it knows no character of 'ЖЯ'"):
-        recipe_for(captchas_of(["ЖЯ"] * 5), start=str(weights))
+@pytest.mark.parametrize(("label", "warm_up"), [("ЖЯ", 4), ("AБЖГ", 4), ("AБ", 0), ("ABC1", 0)])
+def test_weights_that_know_few_of_the_characters_learn_first_where_they_are(label, warm_up):
+    recipe, known = recipe_for(captchas_of([label] * 5)), recipe_for(captchas_of(UPPER * 5))
+    assert recipe.start is not None
+    assert recipe.config.warmup_epochs == recipe.config.epochs - known.config.epochs == warm_up
+
+
+def test_another_go_is_longer():
+    recipe = Recipe(Config())
+    again = patient(recipe)
+    assert (again.config.epochs, again.config.warmup_epochs, again.config.hidden) == (48, 16, 160)
+    started = recipe_for(captchas_of(UPPER * 5))
+    assert patient(started).config.channels == started.config.channels, "a start brings its layers"
+
+
+def test_the_loss_of_chance():
+    assert chance_loss(["ab", "ab"]) == pytest.approx(2 * np.log(2))
+    assert chance_loss(["aab", "a"]) == pytest.approx(2 * -(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
+    assert chance_loss(["aa"]) == 0
 
 
 @pytest.mark.parametrize(("longest", "width"), [(1, 192), (4, 192), (6, 288)])

@@ -1,6 +1,7 @@
 """The whole way in one call: the files that a run leaves, and that `train` in Python does what the command does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +16,10 @@ from captcha_lib.data.load import write_captchas
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.metrics import score
 from captcha_lib.reading.torch_reader import TorchReader
-from captcha_lib.recipe import Recipe
-from captcha_lib.run import run
+from captcha_lib.recipe import Recipe, chance_loss
+from captcha_lib.run import doubts, run
 from captcha_lib.runs.results import Result, best_row, read_table
+from captcha_lib.training import Session
 from studies.captchas import generated_captchas
 
 TINY = Config(epochs=2, batch_size=8, warmup_epochs=1, augment_ramp=1, channels=(4, 4, 8), hidden=16)
@@ -72,7 +74,9 @@ def test_environment(finished):
     facts = json.loads((finished[0] / "environment.json").read_text())
     assert {"python", "packages", "processor", "threads", "precision", "seed", "data", "config"} <= set(facts)
     assert facts["images"] == 40
-    assert Config(**facts["config"] | {"channels": tuple(facts["config"]["channels"])}) == TINY
+    config = Config(**facts["config"] | {"channels": tuple(facts["config"]["channels"])})
+    assert config == replace(TINY, plateau=config.plateau)
+    assert 0 < config.plateau < chance_loss(split_set().labels)
 
 
 def test_split_log_and_picture(finished):
@@ -99,6 +103,53 @@ def test_test_images_have_no_part_in_training(finished, tmp_path):
     other = split_set()
     other._pixels[35:] = 255 - other._pixels[35:]
     assert same_weights(run(other, Recipe(TINY), tmp_path).reader, finished[1].reader)
+
+
+# Never nothing in silence
+
+
+def swapped() -> Captchas:
+    """Captchas whose labels belong to others: nothing can be learnt."""
+    captchas = split_set()
+    return captchas.replace(manifest=captchas.manifest.assign(label=[*captchas.labels[7:], *captchas.labels[:7]]))
+
+
+def test_what_learns_nothing_begins_again_and_says_so(tmp_path):
+    said: list[str] = []
+    config = replace(TINY, epochs=9)
+    result = run(swapped(), Recipe(config), tmp_path, Session(report=said.append))
+    assert "nothing is learnt after 5 epochs: it begins again, more patiently" in said
+    assert (result.config.epochs, result.config.warmup_epochs) == (18, 6)
+    assert said[-1].startswith("warning: nothing was learnt: none of 10 validation and test images is read; look with")
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"checkpoint_again.pth"}
+
+
+def test_another_go_goes_on_after_an_interruption(tmp_path):
+    config = replace(TINY, epochs=9)
+    whole = run(swapped(), Recipe(config), tmp_path / "whole")
+
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch  2/18"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(swapped(), Recipe(config), tmp_path / "parts", Session(report=interrupt))
+    said: list[str] = []
+    parts = run(swapped(), Recipe(config), tmp_path / "parts", Session(report=said.append, resume=True))
+    assert "resumed after epoch 2" in said
+    assert same_weights(parts.reader, whole.reader)
+
+
+def test_what_was_learnt_by_heart_is_said(finished, monkeypatch):
+    result = finished[1]
+    images = result.captchas.subset("train")
+    by_heart = replace(result, history=result.history.assign(val_exact=[0, 1]))
+    monkeypatch.setattr(TorchReader, "spell", lambda *given: images.labels)
+    assert doubts(by_heart) == [
+        "it learnt images by heart: 100% of those it trained on are read, and 1 of 10 others; label more, or let "
+        "`captcha-lib adapt` learn from images without labels"
+    ]
+    assert not doubts(replace(result, history=result.history.assign(val_exact=[0, 8])))
 
 
 # In Python
