@@ -2,7 +2,8 @@
 
 Each folder is a set of labelled images. What is learnt is scored on others: on those of the folder `fresh` beside it,
 or on those of the set that were not taken. Where all labels are taken and there is no such folder, the set is
-cross-validated: each fifth is read by a network that learnt from the others.
+cross-validated: each fifth is read by a network that learnt from the others. Where ddddocr is installed, it reads the
+same images, untrained: the better of its two models for each set, both cases of a letter taken as one.
 """
 
 import time
@@ -20,11 +21,14 @@ from captcha_lib.data.load import load_data
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import silent
+from studies.benchmarks.first_sight import GIVEN, theirs
+from studies.benchmarks.readers import PEERS_PYTHON
 from studies.jobs import Job, run_jobs
 from studies.self_taught import LEAST_TEST, fresh_folder
 
 LABELS, ALL, FOLDS = (30, 100, 300), 0, 5
-COLUMNS = ["set", "labels", "seed", "exact", "n", "seconds"]
+PEER, PEER_MODELS = ("ddddocr_plain", "ddddocr_given"), ("ddddocr", "ddddocr beta")
+COLUMNS = ["set", "labels", "seed", "exact", "n", "seconds", *PEER]
 
 
 class Part(NamedTuple):
@@ -46,10 +50,12 @@ def learn_sets(
     seeds: int = 3,
     jobs: int = 2,
     report: Callable[[str], None] = print,
+    peers: Path = PEERS_PYTHON,
 ) -> pd.DataFrame:
-    """One row a training, or a set's cross-validation: `COLUMNS`; exact is a count of n, seconds are of a training.
+    """One row a training, or a set's cross-validation: `COLUMNS`; counts of n, and the seconds of a training.
 
-    A number of labels that leaves fewer than `LEAST_TEST` images to read is left out.
+    A number of labels that leaves fewer than `LEAST_TEST` images to read is left out. `peers` is the Python that has
+    ddddocr; without it its columns are empty.
     """
     parts = [(name, part) for name, folder in folders.items() for part in parts_of(folder, labels, seeds)]
     work = {
@@ -57,15 +63,48 @@ def learn_sets(
         for name, part in parts
     }
     found = run_jobs(out, work, {}, jobs, report)
+    right = read_by_peer(folders, out / "ddddocr", peers, report) if peers.exists() else {}
     table = pd.DataFrame(
         [
-            {"set": name, "asked": part.labels, "seed": part.seed, **figures}
+            {"set": name, "asked": part.labels, "seed": part.seed, **figures, **_peer_counts(right.get(name), part)}
             for (name, part), figures in zip(parts, found.values(), strict=True)
         ]
     )
     folds = table.groupby(["set", "asked", "seed"], sort=False)
-    summed = folds.agg(labels=("labels", "min"), exact=("exact", "sum"), n=("n", "sum"), seconds=("seconds", "mean"))
-    return summed.reset_index().round({"seconds": 1})[COLUMNS]
+    counts = {name: (name, lambda some: some.sum(min_count=1)) for name in ("exact", "n", *PEER)}
+    summed = folds.agg(labels=("labels", "min"), seconds=("seconds", "mean"), **counts)
+    return summed.reset_index().round({"seconds": 1}).astype(dict.fromkeys(PEER, "Int64"))[COLUMNS]
+
+
+def read_by_peer(
+    folders: dict[str, Path], out: Path, peers: Path, report: Callable[[str], None] = print
+) -> dict[str, dict]:
+    """Which images ddddocr reads exactly of each set, of the folder `fresh` where there is one."""
+    work = {name: Job(read_set_by_peer, (folder, peers), {"set": name}) for name, folder in folders.items()}
+    return run_jobs(out, work, {}, 1, report)
+
+
+def read_set_by_peer(folder: Path, peers: Path) -> dict:
+    """Of one set; and whether these are fresh images."""
+    captchas = load_data(str(fresh_folder(folder) or folder), skip_bad=True)
+    found: dict = {"fresh": fresh_folder(folder) is not None}
+    for column, given in zip(PEER, GIVEN, strict=True):
+        read = [theirs(captchas, model, given, peers) for model in PEER_MODELS]
+        right = [
+            [text.lower() == label.lower() for text, label in zip(texts, captchas.labels, strict=True)]
+            for texts in read
+        ]
+        found[column] = max(right, key=sum)
+    return found
+
+
+def _peer_counts(right: dict | None, part: Part) -> dict:
+    """How many of the images that a part reads ddddocr reads; not known where it was not asked."""
+    if right is None:
+        return dict.fromkeys(PEER)
+    n = len(right[PEER[0]])
+    rows = np.arange(n) if right["fresh"] else rows_of(n, part)[1]
+    return {name: int(np.array(right[name])[rows].sum()) for name in PEER}
 
 
 def parts_of(folder: Path, labels: tuple[int, ...], seeds: int) -> list[Part]:

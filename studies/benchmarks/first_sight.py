@@ -19,7 +19,7 @@ from captcha_lib.reading.base import weights_path
 from captcha_lib.reading.read import cached_reader, read
 from captcha_lib.runs.results import machine, write_json
 from studies.benchmarks.own import ask_peer
-from studies.evidence import ROOT
+from studies.benchmarks.readers import PEERS_PYTHON
 from studies.jobs import Job, run_jobs
 
 OURS, PEERS = "captcha_lib, general", ("ddddocr", "ddddocr beta", "captcha-whisperer")
@@ -31,9 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("sets", nargs="+", help="folders of labelled images")
     parser.add_argument("--weights", default="general", help="of ours (%(default)s)")
-    parser.add_argument(
-        "--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="the Python with the others"
-    )
+    parser.add_argument("--peers", type=Path, default=PEERS_PYTHON, help="the Python with the others")
     parser.add_argument("--out", type=Path, default=RUN_DIR / "first-sight", help="for first_sight.csv and .json")
     options = parser.parse_args()
     table = read_sets(named_sets(options.sets), options.weights, options.peers, options.out)

@@ -25,6 +25,7 @@ from captcha_lib.metrics import count_exact
 from captcha_lib.recipe import recipe_for
 from captcha_lib.run import run
 from captcha_lib.runs.results import machine, write_json
+from studies.benchmarks.readers import PEERS_PYTHON
 from studies.captchas import concatenate
 from studies.evidence import ROOT
 from studies.samples import write_samples
@@ -56,7 +57,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="*", default=list(SAMPLES), choices=SAMPLES, help="which (all)")
     parser.add_argument("--data", nargs="*", default=[], help="folders of labelled images, too")
     parser.add_argument("--images", type=int, default=500, help="taken from each of these (%(default)s)")
-    parser.add_argument("--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="with ddddocr in it")
+    parser.add_argument("--peers", type=Path, default=PEERS_PYTHON, help="with ddddocr in it")
     parser.add_argument("--out", type=Path, default=RUN_DIR / "bench-own", help="for own.csv and own.json")
     options = parser.parse_args()
     rows = []

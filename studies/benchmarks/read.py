@@ -18,7 +18,7 @@ from typing import Any
 
 from captcha_lib.config import RUN_DIR, WEIGHTS_DIR, InputError, data_choice
 from captcha_lib.data.folders import AnyPath, find_images
-from studies.benchmarks.readers import OPENERS, OURS, PEERS, READERS
+from studies.benchmarks.readers import OPENERS, OURS, PEERS, PEERS_PYTHON, READERS
 from studies.benchmarks.speed import peak_mb, time_predict, timed_all
 from studies.evidence import ROOT
 
@@ -43,9 +43,7 @@ def main() -> int:
         default=[],
         help="folders of crossval.json: the first one of these images scores ours",
     )
-    parser.add_argument(
-        "--peers", type=Path, default=ROOT / ".venv-peers/bin/python", help="their environment's python"
-    )
+    parser.add_argument("--peers", type=Path, default=PEERS_PYTHON, help="their environment's python")
     parser.add_argument("--out", type=Path, default=RUN_DIR, help="for bench_read.json and readers.csv")
     parser.add_argument("--one", choices=READERS, help="measure this reader in this process, print JSON")
     options = parser.parse_args()

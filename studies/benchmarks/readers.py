@@ -18,10 +18,12 @@ import numpy as np
 from captcha_lib.alphabet import Alphabet
 from captcha_lib.decode import spell
 from captcha_lib.lattice import log_probabilities
+from studies.evidence import ROOT
 
 CHARACTERS, LENGTH = "2345678bcdefgmnpwxy", 5
 ALPHABET = Alphabet(CHARACTERS)
 BATCH = 32
+PEERS_PYTHON = ROOT / ".venv-peers/bin/python"  # of the environment that `make peers` makes
 Texts = Callable[[list[bytes]], list[str]]
 
 

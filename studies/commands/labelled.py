@@ -95,6 +95,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--labels", type=count, nargs="*", help="how many are learnt (30, 100, 300, and all)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--peers", type=Path, help="the Python with ddddocr (that of `make peers`, if it is there)")
     command.add_argument("--out", type=Path, help="of the figures (output/run/real), or of the sets (data/real)")
 
 
@@ -244,6 +245,7 @@ def _chosen(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
 def real(options: argparse.Namespace) -> None:
     from captcha_lib.runs.results import machine, write_json
     from studies.benchmarks.first_sight import named_sets
+    from studies.benchmarks.readers import PEERS_PYTHON
     from studies.real import ALL, LABELS, learn_sets
     from studies.real_sets import FOLDER, fetch_sets
 
@@ -256,7 +258,8 @@ def real(options: argparse.Namespace) -> None:
         raise InputError(f"{FOLDER}: no sets there; name folders of labelled images, or download some with --fetch")
     out = options.out or RUN_DIR / "real"
     labels = tuple(options.labels) if options.labels else (*LABELS, ALL)
-    table = learn_sets(sets, out / "jobs", labels, options.seeds, options.jobs, report)
+    peers = options.peers or PEERS_PYTHON
+    table = learn_sets(sets, out / "jobs", labels, options.seeds, options.jobs, report, peers)
     write_csv(out / "real_sets.csv", table)
     write_json(out / "real_sets.json", {"threads_per_job": 1} | machine())
     rates = table.assign(rate=100 * table["exact"] / table["n"])

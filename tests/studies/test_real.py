@@ -56,12 +56,14 @@ def test_what_is_trained(tmp_path, fresh, expected):
 def test_a_set_is_a_row_for_each_number_of_labels(tmp_path, monkeypatch):
     quick(monkeypatch)
     folder, said = drawn(tmp_path / "labelled", 45, 1), []
-    table = learn_sets({"ours": folder}, tmp_path / "out", (30, ALL), 1, 1, said.append)
+    table = learn_sets({"ours": folder}, tmp_path / "out", (30, ALL), 1, 1, said.append, tmp_path / "no peers")
     assert [*table] == COLUMNS
+    assert table[["ddddocr_plain", "ddddocr_given"]].isna().all(axis=None)
     assert table[["set", "labels", "seed", "n"]].to_numpy().tolist() == [["ours", 30, 0, 15], ["ours", 30, 0, 45]]
     assert (table["exact"] <= table["n"]).all()
     assert (table["seconds"] > 0).all()
-    assert learn_sets({"ours": folder}, tmp_path / "out", (30, ALL), 1, 1, said.append).equals(table)
+    again = learn_sets({"ours": folder}, tmp_path / "out", (30, ALL), 1, 1, said.append, tmp_path / "no peers")
+    assert again.equals(table)
     assert "4 jobs: 0 to do, 4 are done already" in said
 
 
@@ -69,5 +71,30 @@ def test_what_is_beside_is_read(tmp_path, monkeypatch):
     quick(monkeypatch)
     folder = drawn(tmp_path / "labelled", 30, 1)
     drawn(tmp_path / "fresh", 7, 2)
-    (row,) = learn_sets({"ours": folder}, tmp_path / "out", (ALL,), 1, 1, str).to_dict("records")
+    (row,) = learn_sets({"ours": folder}, tmp_path / "out", (ALL,), 1, 1, str, tmp_path / "no peers").to_dict("records")
     assert (row["labels"], row["n"]) == (30, 7)
+
+
+@pytest.mark.parametrize("fresh", [0, 7])
+def test_ddddocr_reads_the_same_images(tmp_path, monkeypatch, fresh):
+    """A reader that reads every other image, and all but one where it knows the alphabet."""
+
+    def theirs(captchas, model, given, peers):
+        texts = captchas.labels if model == "ddddocr" else [""] * len(captchas)
+        keep = 2 if given == "nothing" else len(texts) - 1
+        return [text.upper() if i % keep or i == 0 else "" for i, text in enumerate(texts)]
+
+    quick(monkeypatch)
+    monkeypatch.setattr(real, "theirs", theirs)
+    folder = drawn(tmp_path / "labelled", 45, 1)
+    if fresh:
+        drawn(tmp_path / "fresh", fresh, 2)
+    table = learn_sets({"ours": folder}, tmp_path / "out", (30, ALL), 1, 1, str, tmp_path)
+    if fresh:
+        assert table["n"].tolist() == [7, 7]
+        assert table["ddddocr_plain"].tolist() == [4, 4], "the first, and those of odd numbers"
+        assert table["ddddocr_given"].tolist() == [6, 6]
+        return
+    _, read = rows_of(45, Part(30, 0))
+    assert table["ddddocr_plain"].tolist() == [sum(i == 0 or i % 2 for i in read), 23]
+    assert table["ddddocr_given"].tolist() == [sum(i != 44 for i in read), 44]
