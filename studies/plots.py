@@ -86,6 +86,35 @@ def plot_label_curve(summary: pd.DataFrame) -> Figure:
     return finished(figure)
 
 
+def plot_sets(table: pd.DataFrame, columns: int = 4) -> Figure:
+    """Exact match against labels, a panel a set, the hardest first: columns as in `studies.real`.
+
+    A dot is a seed, the line their mean; the dotted line is what ddddocr reads that knows the alphabet and the lengths.
+    """
+    rates = table.assign(rate=100 * table["exact"] / table["n"], peer=100 * table["ddddocr_given"] / table["n"])
+    order = rates.groupby("set")["rate"].mean().sort_values().index
+    rows = -(-len(order) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.5 * rows), layout="constrained", sharey=True)
+    for axis, name in zip(axes.flat, order, strict=False):
+        some = rates[rates["set"] == name]
+        means = some.groupby("labels")["rate"].mean()
+        axis.plot(some["labels"], some["rate"], ".", color=RIGHT, alpha=0.5)
+        axis.plot(means.index, means, color=RIGHT)
+        if some["peer"].notna().any():
+            axis.axhline(some["peer"].mean(), color="grey", linestyle=":")
+        axis.set_xscale("log")
+        axis.set_xticks(means.index, [str(labels) for labels in means.index], fontsize=7)
+        axis.minorticks_off()
+        axis.set_title(name, fontsize=9)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(order) :]:
+        axis.axis("off")
+    axes.flat[0].set(ylim=(-2, 102))
+    figure.supxlabel("labels", fontsize=9)
+    figure.supylabel("exact match, %", fontsize=9)
+    return finished(figure)
+
+
 def plot_growth(curve: pd.DataFrame) -> Figure:
     """Exact match against training images with 95 % intervals, and the last row's estimate: images, exact, n, rate."""
     measured, expected = curve.iloc[:-1], curve.iloc[-2:]

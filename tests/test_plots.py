@@ -52,6 +52,15 @@ GROWTH = pd.DataFrame(
 )
 ROUNDS = pd.DataFrame({"round": [1, 2], "believed": [3, 9], "read": 10, "agreed": [0.5, 0.9], "right": [0.4, 0.8]})
 SURENESS = pd.DataFrame({"confidence": [0.1, 0.9, 0.95], "right": [False, True, False]})
+SETS = pd.DataFrame(
+    {
+        "set": [*"aaabc"],
+        "labels": [30, 30, 80, 80, 30],
+        "exact": [4, 5, 8, 9, 7],
+        "n": 10,
+        "ddddocr_given": [5] * 4 + [None],
+    }
+)
 ARGUMENTS = {
     "plot_gallery": (IMAGES, TEXTS, 2, [True, False, False, False, True]),
     "plot_counts": (pd.Series([3, 1], index=["a", "b"]), "character"),
@@ -67,6 +76,7 @@ ARGUMENTS = {
     "plot_lattice": (np.full((3, 3, 3), 0.1), np.full((4, 3), 0.3), ["-", "a", "-"]),
     "plot_blanks": ({name: (torch.rand(25), torch.rand(25)) for name in ("epoch 0", "trained")},),
     "plot_growth": (GROWTH,),
+    "plot_sets": (SETS, 2),
     "plot_families": (pd.Series({"bent": 0.9, "cut": 0.4}), 10),
     "plot_rounds": (ROUNDS,),
     "plot_sureness": (SURENESS, SURENESS),
