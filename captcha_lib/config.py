@@ -17,7 +17,7 @@ MIN_PICTURE = 8  # px; of smaller pictures nobody could read a character
 
 # The extra that brings an optional package; all others come with `train`.
 _EXTRAS = {"gradio": "demo", "kagglehub": "kaggle", "onnx": "export", "optuna": "dev", "rapidocr": "legibility"}
-_EXTRAS |= dict.fromkeys(("captcha", "joblib", "sklearn", "torchinfo"), "notebooks")
+_EXTRAS |= dict.fromkeys(("captcha", "joblib", "sklearn", "torchinfo", "wheezy"), "notebooks")
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""Captchas of the package `captcha`, seeded."""
+"""Captchas of the packages `captcha` and `wheezy.captcha`, seeded."""
 
 import sys
 
@@ -6,16 +6,18 @@ import pytest
 
 from captcha_lib.config import InputError
 from captcha_lib.data.load import load_data
-from studies.samples import draw_samples, write_samples
+from studies.samples import draw_samples, draw_wheezy, write_samples
 
 
-def test_a_seed_draws_the_same_files():
-    one, again, other = (draw_samples(["ab12", "b3"], seed) for seed in (1, 1, 2))
+@pytest.mark.parametrize("draw", [draw_samples, draw_wheezy])
+def test_a_seed_draws_the_same_files(draw):
+    one, again, other = (draw(["ab12", "b3"], seed) for seed in (1, 1, 2))
     assert one == again != other
 
 
-def test_a_folder_of_labelled_captchas(tmp_path):
-    write_samples(tmp_path / "samples", 12, "0123", (2, 4), seed=3)
+@pytest.mark.parametrize("draw", [draw_samples, draw_wheezy])
+def test_a_folder_of_labelled_captchas(tmp_path, draw):
+    write_samples(tmp_path / "samples", 12, "0123", (2, 4), seed=3, draw=draw)
     captchas = load_data(str(tmp_path / "samples"))
     assert len(captchas) == 12
     assert set("".join(captchas.labels)) <= set("0123")
@@ -29,7 +31,8 @@ def test_more_captchas_than_texts(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "captcha", None)
+@pytest.mark.parametrize(("draw", "package"), [(draw_samples, "captcha"), (draw_wheezy, "wheezy.captcha")])
+def test_a_missing_package_is_named(monkeypatch, draw, package):
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r"pip install 'captcha_lib\[notebooks\]'"):
-        draw_samples(["ab"])
+        draw(["ab"])
