@@ -5,6 +5,7 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 PEERS = .venv-peers/bin
 CORE = notebooks/0[1-5]*.ipynb
+SOLUTIONS = notebooks/solutions/*.ipynb
 STUDIES = notebooks/0[6-9]*.ipynb notebooks/1*.ipynb
 # goes on from what notebook 09 leaves
 AFTER = notebooks/10_how_many_labels.ipynb
@@ -110,7 +111,7 @@ test-docker: $(INSTALLED)
 test-studies: export CAPTCHA_DATA = generated
 test-studies: $(INSTALLED)
 	$(DRAW)
-	$(PYTEST_2) --nbval $(filter-out $(AFTER),$(wildcard $(STUDIES)))
+	$(PYTEST_2) --nbval $(filter-out $(AFTER),$(wildcard $(STUDIES))) $(SOLUTIONS)
 	$(PYTEST) --nbval $(AFTER)
 
 lab: $(INSTALLED)
@@ -123,7 +124,7 @@ demo: $(INSTALLED)
 # Runs the notebooks and stores their outputs in them. Only with the generated captchas: other images stay out.
 notebooks: export CAPTCHA_DATA = generated
 notebooks: $(INSTALLED)
-	$(EXECUTE) --in-place $(CORE) $(STUDIES)
+	$(EXECUTE) --in-place $(CORE) $(SOLUTIONS) $(STUDIES)
 
 bench: $(INSTALLED)
 	$(STUDY) bench --seeds 10 --out "$(OUT)/bench"

@@ -21,15 +21,16 @@ FOLDED = "hide-input"  # MyST-NB folds the source of a cell with this tag
 
 
 def copy_notebooks(notebooks: Path, pages: Path) -> None:
-    """Writes a page for each notebook of a folder; one that has not changed is left alone."""
-    pages.mkdir(exist_ok=True)
-    sources = sorted(notebooks.glob("*.ipynb"))
-    for old in {page.name for page in pages.iterdir()} - {source.name for source in sources}:
+    """Writes a page for each notebook in a folder; one that has not changed is left alone."""
+    sources = sorted(notebooks.rglob("[0-9]*.ipynb"))
+    names = {source.relative_to(notebooks) for source in sources}
+    for old in {page.relative_to(pages) for page in pages.rglob("*.ipynb")} - names:
         (pages / old).unlink()
     for source in sources:
         notebook = nbformat.read(source, as_version=4)
         notebook.cells = [part for cell in notebook.cells for part in for_book(cell)]
-        page, text = pages / source.name, nbformat.writes(notebook)
+        page, text = pages / source.relative_to(notebooks), nbformat.writes(notebook)
+        page.parent.mkdir(parents=True, exist_ok=True)
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
 

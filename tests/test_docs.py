@@ -119,8 +119,12 @@ def test_notebooks_are_copied_once_and_old_copies_go(tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "old.ipynb").write_text("{}")
     notebook_pages.copy_notebooks(ROOT / "notebooks", tmp_path / "pages")
-    pages = sorted((tmp_path / "pages").iterdir())
-    assert [page.name for page in pages] == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    pages = sorted((tmp_path / "pages").rglob("*.ipynb"))
+    names = [page.relative_to(tmp_path / "pages").as_posix() for page in pages]
+    assert {"01_explore_data.ipynb", "solutions/01_explore_data.ipynb"} <= set(names)
+    assert len(names) == len(
+        [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "notebooks" / "solutions").glob("*.ipynb")]
+    )
     nbformat.validate(nbformat.read(pages[0], as_version=4))
     before = [page.stat().st_mtime_ns for page in pages]
     notebook_pages.copy_notebooks(ROOT / "notebooks", tmp_path / "pages")

@@ -1,6 +1,7 @@
 """What the notebooks have to keep to: their skeleton, their cells, and that they are stored as executed."""
 
 import ast
+import re
 import statistics
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from captcha_lib.config import CHECKOUT as ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+WITH_EXERCISES = [path for path in NOTEBOOKS if int(path.stem[:2]) <= 5 or "ctc_by_hand" in path.stem]
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 
 
@@ -32,18 +35,42 @@ def test_the_five_notebooks_are_there():
     assert names[:5] == ["01_explore_data", "02_split_data", "03_train", "04_evaluate", "05_how_it_reads"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-class TestNotebook:
-    def test_headings_follow_the_skeleton(self, path):
-        markdown = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-        headings = [line for line in markdown.splitlines() if line.startswith("#")]
-        assert headings[0].startswith(f"# {int(path.stem[:2])}. ")
-        assert headings[1:3] == ["## Aim", "## What you need"]
-        assert headings[-2:] == ["## What we learned", "## Next"]
-        numbered = headings[3:-2]
-        assert [heading.split(".")[0] for heading in numbered] == [f"## {i + 1}" for i in range(len(numbered))]
-        assert len(numbered) >= 3
+def headings_of(path: Path) -> list[str]:
+    markdown = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    return [line for line in markdown.splitlines() if line.startswith("#")]
 
+
+def are_numbered(headings: list[str]) -> bool:
+    return [heading.split(".")[0] for heading in headings] == [f"## {i + 1}" for i in range(len(headings))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_headings_follow_the_skeleton(path):
+    headings, last = headings_of(path), ["## What we learned", "## Next"]
+    if path in WITH_EXERCISES:
+        last.insert(1, "## Exercises")
+    assert headings[0].startswith(f"# {int(path.stem[:2])}. ")
+    assert headings[1:3] == ["## Aim", "## What you need"]
+    assert headings[-len(last) :] == last
+    numbered = headings[3 : -len(last)]
+    assert are_numbered(numbered)
+    assert len(numbered) >= 3
+
+
+def test_exercises_have_solutions():
+    assert [path.stem for path in SOLUTIONS] == [path.stem for path in WITH_EXERCISES]
+    for exercises, solutions in zip(WITH_EXERCISES, SOLUTIONS, strict=True):
+        _, _, text = read(exercises).cells[-1].source.partition("## Exercises")
+        asked = re.findall(r"^[0-9]\. \*\*(.+?)\.?\*\*", text, re.MULTILINE)
+        first, *answered = headings_of(solutions)
+        assert first == f"# Solutions to {headings_of(exercises)[0][2:]}"
+        assert are_numbered(answered)
+        assert [heading.partition(". ")[2] for heading in answered] == asked
+        assert 2 <= len(asked) <= 3
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+class TestNotebook:
     def test_is_stored_as_executed_from_top_to_bottom(self, path):
         cells = code_cells(path)
         assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
@@ -69,7 +96,7 @@ class TestNotebook:
     def test_cells_are_small(self, path):
         lengths = [len(cell.source.splitlines()) for cell in code_cells(path)]
         assert max(lengths) <= 30
-        assert statistics.median(lengths) <= 6
+        assert statistics.median(lengths) <= 6 or path in SOLUTIONS
 
     def test_text_goes_with_the_code(self, path):
         kinds = "".join(cell.cell_type[0] for cell in read(path).cells)  # m and c
