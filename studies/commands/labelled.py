@@ -243,9 +243,11 @@ def _chosen(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
 
 
 def real(options: argparse.Namespace) -> None:
+    from captcha_lib.data.load import load_data
     from captcha_lib.runs.results import machine, write_json
     from studies.benchmarks.first_sight import named_sets
     from studies.benchmarks.readers import PEERS_PYTHON
+    from studies.describe import describe_sets
     from studies.real import ALL, LABELS, learn_sets
     from studies.real_sets import FOLDER, fetch_sets
 
@@ -261,6 +263,8 @@ def real(options: argparse.Namespace) -> None:
     peers = options.peers or PEERS_PYTHON
     table = learn_sets(sets, out / "jobs", labels, options.seeds, options.jobs, report, peers)
     write_csv(out / "real_sets.csv", table)
+    looks = describe_sets({name: load_data(str(folder), skip_bad=True) for name, folder in sets.items()})
+    write_csv(out / "real_looks.csv", looks)
     write_json(out / "real_sets.json", {"threads_per_job": 1} | machine())
     rates = table.assign(rate=100 * table["exact"] / table["n"])
     report(rates.pivot_table(values="rate", index="set", columns="labels").round(1).to_string())

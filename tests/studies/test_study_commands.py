@@ -262,12 +262,14 @@ def test_real_writes_its_table_or_downloads(tmp_path, monkeypatch, capsys, refus
     asked = []
     monkeypatch.setattr("studies.real.learn_sets", lambda *given: asked.append(given) or table)
     monkeypatch.setattr("studies.real_sets.fetch_sets", lambda *given, report: asked.append(given))
+    write_captchas(*generate_captchas(6, 1), tmp_path / "one")
     assert run("real", tmp_path / "one", "--labels", 30, "--out", tmp_path) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["one", "50.0"]
     assert (tmp_path / "real_sets.csv").read_text() == "set,labels,seed,exact,n,seconds\none,30,0,5,10,7.0\n"
     assert asked.pop()[:3] == ({"one": tmp_path / "one"}, tmp_path / "jobs", (30,))
+    assert (tmp_path / "real_looks.csv").read_text().splitlines()[1].startswith("one,6,200,50,")
     for name in ("cats", "dogs"):
-        (tmp_path / "sets" / name / "labelled").mkdir(parents=True)
+        write_captchas(*generate_captchas(3, 2), tmp_path / "sets" / name / "labelled")
     assert run("real", tmp_path / "sets", "--out", tmp_path) == 0
     assert asked.pop()[0] == {name: tmp_path / "sets" / name / "labelled" for name in ("cats", "dogs")}
     assert run("real", "rkn", "--fetch", "--out", tmp_path) == 0
