@@ -33,7 +33,7 @@ from captcha_lib.model import time_steps
 from captcha_lib.reading.predict import image_files, load_pictures
 from captcha_lib.reading.torch_reader import TorchReader, load_start
 from captcha_lib.recipe import MAX_REPEATS
-from captcha_lib.training import fit, silent
+from captcha_lib.training import fit, mean_weights, silent
 
 Images: TypeAlias = torch.Tensor | np.ndarray  # (N, 1, H, W) uint8 at the size that the reader takes
 LEAST = 20  # pictures; from fewer nothing can be learnt
@@ -282,8 +282,8 @@ def _learn(believed: list[str], lesson: Lesson, start: TorchReader, seed: int) -
 
 def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
     """The reader whose weights are the mean of two."""
-    model, (a, b) = copy.deepcopy(one.model), (reader.model.state_dict() for reader in (one, other))
-    model.load_state_dict({name: (a[name] + b[name]) / 2 if a[name].is_floating_point() else a[name] for name in a})
+    model = copy.deepcopy(one.model)
+    model.load_state_dict(mean_weights([one.model.state_dict(), other.model.state_dict()]))
     return replace(one, model=model)
 
 

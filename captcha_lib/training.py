@@ -61,6 +61,7 @@ class State:
     schedule: torch.optim.lr_scheduler.OneCycleLR
     history: list[dict] = field(default_factory=list)
     best: dict = field(default_factory=dict)
+    finished: list[dict] = field(default_factory=list)  # the weights of the networks before this one
 
     @property
     def device(self) -> torch.device:
@@ -73,14 +74,14 @@ class State:
 
     def state_dict(self) -> dict:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "schedule")}
-        return parts | {"history": self.history, "best": self.best}
+        return parts | {"history": self.history, "best": self.best, "finished": self.finished}
 
     def load_state_dict(self, saved: dict) -> None:
         """Raises ValueError if weights are not finite, or the epochs are not 1, 2, 3, ..."""
         for name in ("model", "averaged", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
-        self.history, self.best = saved["history"], saved["best"]
-        parts = self.model.state_dict(), self.averaged.state_dict(), self.best["weights"]
+        self.history, self.best, self.finished = saved["history"], saved["best"], saved["finished"]
+        parts = self.model.state_dict(), self.averaged.state_dict(), self.best["weights"], *self.finished
         if not all(tensor.isfinite().all() for part in parts for tensor in part.values()):
             raise ValueError("weights that are not finite")
         if [row["epoch"] for row in self.history] != list(range(1, len(self.history) + 1)):
@@ -94,7 +95,8 @@ def fit(
     start: TorchReader | None = None,
     session: Session = Session(),
 ) -> tuple[TorchReader, pd.DataFrame]:
-    """Trains a CRNN; the weights are those of the last epoch that reads the validation images best.
+    """Trains a CRNN; the weights are those of the last epoch that reads the validation images best, or the mean of
+    several networks' such weights.
 
     Args:
         train: labelled images of one size, such as `Captchas`; their alphabet is learnt.
@@ -110,7 +112,7 @@ def fit(
         without what needs validation images where there are none; and what the batches measured.
 
     Raises InputError: a label with too many characters for the time steps, a checkpoint of another run, a start whose
-    network is another one, or a loss that is not finite.
+    network is another one, several networks without a start, or a loss that is not finite.
     """
     devices = [torch.device(session.device)] if session.device.startswith("cuda") else []
     with torch.random.fork_rng(devices):  # torch's global random state is the caller's
@@ -125,17 +127,24 @@ def _fit(
     model = CRNN(alphabet.num_classes, train.size[0], config.channels, config.hidden, config.dropout, config.blocks)
     if start is not None:
         _take_over(model, start, alphabet)
-    state = _start(model.to(session.device).to(memory_format=torch.channels_last), batches.steps, config)
+    elif config.networks > 1:
+        raise InputError("networks: only those that start from the same weights have a mean; give a start, or 1")
+    first = model.to(session.device).to(memory_format=torch.channels_last)
+    state = _start(first, batches.steps, config)
     _check_labels(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()), alphabet)
     own = identity(train, val, alphabet, config) | {"start": weights_digest(start)}
     if session.resume and load_checkpoint(session.checkpoint, state.load_state_dict, own, session.report):
         session.report(f"resumed after epoch {len(state.history)}")
-    distributed = DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
-    for epoch in range(len(state.history), config.epochs):
+    distributed = _distributed(state)
+    for epoch in range(len(state.history), min(config.epochs, config.epochs_each * config.networks)):
         if on_plateau(state.history, config):
             break
+        age = epoch % config.epochs_each
+        if epoch and not age:
+            state = _next_network(state, _start(first, batches.steps, config))
+            distributed = _distributed(state)
         began = time.perf_counter()
-        row: dict = {"epoch": epoch + 1, "phase": "frames" if epoch < config.warmup_epochs else "ctc"}
+        row: dict = {"epoch": epoch + 1, "phase": "frames" if age < config.warmup_epochs else "ctc"}
         row |= _train_epoch(state, distributed, batches, config, epoch)
         _check_loss(row)
         if val is not None:
@@ -152,7 +161,7 @@ def _fit(
 
 def on_plateau(history: list[dict], config: Config) -> bool:
     """Whether a training has learnt nothing when a third of its CTC epochs are over, see `Config.plateau`."""
-    spent, all_ = (epochs - config.warmup_epochs for epochs in (len(history), config.epochs))
+    spent, all_ = (epochs - config.warmup_epochs for epochs in (len(history), config.epochs_each))
     if config.plateau is None or spent < max(_LEAST_SPENT, all_ / 3):
         return False
     return not any(row.get("val_exact", 1) for row in history) and history[-1]["train_ctc"] > config.plateau
@@ -169,13 +178,25 @@ def weights_digest(start: TorchReader | None) -> str:
     return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
 
 
-def _start(model: CRNN, steps_an_epoch: int, config: Config) -> State:
-    steps = schedule_steps(config.epochs * steps_an_epoch, config.schedule_peak)
+def _start(first: CRNN, steps_an_epoch: int, config: Config) -> State:
+    """The state of a network that begins with the weights of `first`."""
+    model = copy.deepcopy(first)
+    steps = schedule_steps(config.epochs_each * steps_an_epoch, config.schedule_peak)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
     return State(model, averaged, optimizer, schedule)
+
+
+def _next_network(state: State, new: State) -> State:
+    """A new state after one whose network is finished."""
+    return replace(new, history=state.history, finished=[*state.finished, state.best["weights"]])
+
+
+def _distributed(state: State) -> nn.Module:
+    """The state's network, which averages its gradients over the processes if there are several."""
+    return DistributedDataParallel(state.model) if own_rank().world > 1 else state.model
 
 
 def _take_over(model: CRNN, start: TorchReader, alphabet: Alphabet) -> None:
@@ -193,7 +214,7 @@ def _take_over(model: CRNN, start: TorchReader, alphabet: Alphabet) -> None:
 
 def _best_reader(state: State, train: Source, val: Captchas | None) -> TorchReader:
     model = state.smoothed
-    model.load_state_dict(state.best["weights"])
+    model.load_state_dict(mean_weights([*state.finished, state.best["weights"]]))
     round_weights(model)
     reader = TorchReader(train.alphabet, train.size, train.length, model=model.eval())
     if isinstance(train, Captchas):
@@ -203,6 +224,15 @@ def _best_reader(state: State, train: Source, val: Captchas | None) -> TorchRead
     logits = reader.logits(val.images)
     own, free = (_temperature(reader.decode(logits, length), val.labels) for length in (None, 0))
     return replace(reader, temperature=own, temperature_any=free)
+
+
+def mean_weights(networks: list[dict]) -> dict:
+    """The mean of the weights of several networks; of what is counted, that of the first."""
+    first, n = networks[0], len(networks)
+    return {
+        name: sum(one[name] for one in networks) / n if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }
 
 
 def _temperature(readings: list[Reading], labels: list[str]) -> float:
@@ -219,15 +249,12 @@ def _check_loss(row: dict) -> None:
 
 def _strength(epoch: int, config: Config) -> float:
     """No warps in the warm-up, which is to find where the characters are; then more with each epoch."""
-    grown = (epoch - config.warmup_epochs) / max(1, config.augment_ramp)
+    grown = (epoch % config.epochs_each - config.warmup_epochs) / max(1, config.augment_ramp)
     return config.augment_strength * min(1.0, max(0.0, grown))
 
 
 def _train_epoch(state: State, distributed: nn.Module, batches: Batches, config: Config, epoch: int) -> dict:
-    """One pass over an epoch's images; returns the columns of the history that it fills.
-
-    `distributed` is the state's network, which averages its gradients over the processes if there are several.
-    """
+    """One pass over an epoch's images; returns the columns of the history that it fills."""
     seed = config.seed * 10_000 + epoch
     rank_seed = seed + own_rank().rank * _SEEDS_OF_A_RANK
     torch.manual_seed(rank_seed)  # dropout
@@ -237,7 +264,8 @@ def _train_epoch(state: State, distributed: nn.Module, batches: Batches, config:
     total, seen = 0.0, 0
     for batch in batches.epoch(epoch, order):
         images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
-        total += _step(state, distributed, batch._replace(images=images), config, epoch < config.warmup_epochs)
+        warming_up = epoch % config.epochs_each < config.warmup_epochs
+        total += _step(state, distributed, batch._replace(images=images), config, warming_up)
         seen += len(images)
     return {"train_ctc": total / seen, **batches.measured}
 

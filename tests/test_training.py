@@ -22,7 +22,7 @@ from captcha_lib.model import ctc_loss
 from captcha_lib.reading.torch_reader import TorchReader, round_weights
 from captcha_lib.runs.checkpoint import CODE
 from captcha_lib.runs.results import best_row
-from captcha_lib.training import Session, fit, frame_targets, schedule_steps
+from captcha_lib.training import Session, fit, frame_targets, mean_weights, schedule_steps
 from studies.captchas import generated_captchas
 
 ALPHABET = Alphabet.of([KAPTCHA.characters])
@@ -378,3 +378,55 @@ def test_another_alphabet_keeps_what_it_shares(straight):
 def test_a_start_of_another_network_is_refused(reader):
     with pytest.raises(InputError, match="start: its network has other layers"):
         fit(TRAIN, None, TINY, reader)
+
+
+# Several networks
+
+
+TWO = replace(TINY, epochs=6, networks=2)
+
+
+def fit_two(start: TorchReader, **session) -> tuple[TorchReader, pd.DataFrame]:
+    return fit(TRAIN, VAL, TWO, start, Session(**session))
+
+
+def test_the_mean_of_several_networks_is_kept(straight):
+    start = straight[0]
+    both, history = fit_two(start)
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert history["phase"].tolist() == ["frames", "ctc", "ctc"] * 2
+    first, alone = fit(TRAIN, VAL, TINY, start)
+    assert history["train_ctc"].tolist()[:3] == alone["train_ctc"].tolist(), "the first is trained as one alone"
+    assert not same_weights(both, first)
+    assert len({round(loss, 6) for loss in history["train_ctc"]}) == 6, "each epoch has an order and warps of its own"
+
+
+def test_the_mean_of_weights():
+    one, other = ({"w": torch.tensor([0.0, x]), "n": torch.tensor(int(x))} for x in (2.0, 4.0))
+    assert mean_weights([one, other])["w"].tolist() == [0.0, 3.0]
+    assert mean_weights([one, other])["n"] == 2
+    assert mean_weights([one])["w"].tolist() == one["w"].tolist()
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_several_networks_resumed(straight, tmp_path, epoch):
+    def stop(line: str) -> None:
+        if line.startswith(f"epoch  {epoch}/"):
+            raise KeyboardInterrupt
+
+    whole, history = fit_two(straight[0])
+    with pytest.raises(KeyboardInterrupt):
+        fit_two(straight[0], checkpoint=tmp_path / "checkpoint.pth", report=stop)
+    resumed, again = fit_two(straight[0], checkpoint=tmp_path / "checkpoint.pth", resume=True)
+    assert same_weights(resumed, whole)
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"), check_exact=True)
+
+
+def test_fewer_epochs_than_networks(straight):
+    _, history = fit(TRAIN, VAL, replace(TINY, epochs=1, networks=3), straight[0])
+    assert history["epoch"].tolist() == [1]
+
+
+def test_networks_from_random_weights_have_no_mean():
+    with pytest.raises(InputError, match="only those that start from the same weights have a mean; give a start, or 1"):
+        fit_tiny(TWO)
