@@ -97,7 +97,8 @@ def recipe_for(
 
 def patient(recipe: Recipe) -> Recipe:
     """For another go: twice the epochs, a third of them framewise; and from random weights the layers of large sets."""
-    config = replace(recipe.config, epochs=2 * recipe.config.epochs, warmup_epochs=2 * recipe.config.epochs // 3)
+    config = recipe.config
+    config = replace(config, epochs=2 * config.epochs, warmup_epochs=2 * config.epochs_each // 3)
     if recipe.start is None:
         config = replace(config, **LARGE_LAYERS)
     return replace(recipe, config=config)
@@ -146,7 +147,7 @@ def conversion_for(train: Captchas, general: TorchReader) -> str:
     """
     if not train.paths:  # drawn, and grey
         return GREY
-    sample = train.rows(np.unique(np.linspace(0, len(train) - 1, SAMPLE, dtype=int)))
+    sample = train.sample(SAMPLE)
     coloured = (sample.seen_through("colourfulness").images > CHROMA).float().mean() > COLOURED
     names, size = CONVERSIONS if coloured else GREYS, _started_size(general, sample)
     seen = {name: sample.seen_through(name, size).images for name in names}

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from captcha_lib.config import RUN_DIR
@@ -80,7 +79,7 @@ def doubts(result: Result) -> list[str]:
         said = f"nothing was learnt: none of {n} validation and test images is read"
         return [f"{said}; look with `captcha-lib check` whether the labels belong to the images, or give more of them"]
     train = result.captchas.subset("train")
-    sample = train.rows(np.unique(np.linspace(0, len(train) - 1, SAMPLE, dtype=int)))
+    sample = train.sample(SAMPLE)
     share = count_exact(result.reader.spell(result.reader.logits(sample.images)), sample.labels) / len(sample)
     if share - wilson_interval(exact, n)[1] <= BY_HEART:
         return []

@@ -249,7 +249,7 @@ def _check_loss(row: dict) -> None:
 
 def _strength(epoch: int, config: Config) -> float:
     """No warps in the warm-up, which is to find where the characters are; then more with each epoch."""
-    grown = (epoch % config.epochs_each - config.warmup_epochs) / max(1, config.augment_ramp)
+    grown = (epoch - config.warmup_epochs) / max(1, config.augment_ramp)
     return config.augment_strength * min(1.0, max(0.0, grown))
 
 
@@ -261,11 +261,10 @@ def _train_epoch(state: State, distributed: nn.Module, batches: Batches, config:
     order = torch.Generator().manual_seed(seed)
     warps = order if leads() else torch.Generator().manual_seed(rank_seed)
     state.model.train()
-    total, seen = 0.0, 0
+    total, seen, age = 0.0, 0, epoch % config.epochs_each
     for batch in batches.epoch(epoch, order):
-        images = augment(batch.images.to(state.device), _strength(epoch, config), warps)  # (B, 1, H, W)
-        warming_up = epoch % config.epochs_each < config.warmup_epochs
-        total += _step(state, distributed, batch._replace(images=images), config, warming_up)
+        images = augment(batch.images.to(state.device), _strength(age, config), warps)  # (B, 1, H, W)
+        total += _step(state, distributed, batch._replace(images=images), config, age < config.warmup_epochs)
         seen += len(images)
     return {"train_ctc": total / seen, **batches.measured}
 

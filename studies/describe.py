@@ -41,10 +41,9 @@ def measure(grey: np.ndarray, length: int) -> dict[str, float]:
 
 
 def _describe(captchas: Captchas) -> dict:
-    rows = np.unique(np.linspace(0, len(captchas) - 1, MOST, dtype=int))
-    images = captchas.images_at(rows)[:, 0].numpy()
-    lengths = captchas.manifest["label"].str.len()
-    measured = [measure(image, length) for image, length in zip(images, lengths.iloc[rows], strict=True)]
+    sample, lengths = captchas.sample(MOST), captchas.manifest["label"].str.len()
+    pairs = zip(sample.images[:, 0].numpy(), sample.labels, strict=True)
+    measured = [measure(image, len(label)) for image, label in pairs]
     width, height = (int(captchas.manifest[name].mode()[0]) for name in ("width", "height"))
     facts = {
         "n": len(captchas),

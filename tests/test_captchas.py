@@ -164,3 +164,9 @@ def test_stacking_to_a_given_size():
     assert images.shape == (2, 25, 80)
     assert (images == 10).all()
     assert notes == ["images of 200 x 50 px are read at 80 x 25 px."]
+
+
+def test_a_sample_is_spread_over_all():
+    captchas = generated_captchas(9, 1)
+    assert captchas.sample(3).labels == [captchas.labels[i] for i in (0, 4, 8)]
+    assert captchas.sample(100).labels == captchas.labels

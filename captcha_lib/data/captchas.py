@@ -147,6 +147,10 @@ class Captchas(VisionDataset):
         manifest = self.manifest.iloc[rows].reset_index(drop=True)
         return self.replace(manifest=manifest, paths=paths, _index=rows if self._index is None else self._index[rows])
 
+    def sample(self, most: int) -> Self:
+        """At most so many images, evenly spread over all."""
+        return self.rows(np.unique(np.linspace(0, len(self) - 1, most, dtype=int)))
+
     def subset(self, name: str) -> Self:
         """The images of one subset: "train", "val" or "test"."""
         return self.rows((self.manifest["subset"] == name).to_numpy())
