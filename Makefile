@@ -27,7 +27,7 @@ ABSOLUTE = $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))'
 export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
 export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 
-.PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep zero labels protect \
+.PHONY: help run test test-studies test-browser test-docker lab demo notebooks bench crossval sweep ablate architectures zero labels protect \
 	peers bench-train bench-read bench-stream bench-own bench-real bench-same general first-sight adapt reference evidence evidence-check book wheel licences audit clean
 
 help:
@@ -44,6 +44,8 @@ help:
 	@echo "make zero         read all images with networks that never saw a label of theirs: 5 seeds"
 	@echo "make labels       exact match against the number of labels, after make zero"
 	@echo "make protect      the generator's knobs alone and in pairs, a reader trained for each setting"
+	@echo "make ablate       what each part of the recipe is worth: ten seeds, 100 and 800 labels"
+	@echo "make architectures  other networks on the same ten folds"
 	@echo "make bench-train  seconds until 98 % of the test are read: ten seeds, two threads and one"
 	@echo "make bench-read   this reader beside others: speed, size, memory, accuracy"
 	@echo "make bench-stream training on a million captchas drawn as they are needed; one process and two"
@@ -136,6 +138,13 @@ crossval: $(INSTALLED)
 
 sweep: $(INSTALLED)
 	$(STUDY) sweep --out "$(OUT)/sweep.log"
+
+# Both go on where they were stopped. On two cores two hours, and three.
+ablate: $(INSTALLED)
+	$(STUDY) ablate --out "$(OUT)/ablate"
+
+architectures: $(INSTALLED)
+	$(STUDY) architectures --out "$(OUT)/architectures"
 
 # Each goes on where it was stopped. On two cores 25, 20 and 40 minutes.
 zero: $(INSTALLED)

@@ -55,7 +55,7 @@ class Session:
 class State:
     """All that a training carries from one epoch to the next."""
 
-    model: CRNN
+    model: nn.Module
     averaged: AveragedModel
     optimizer: torch.optim.AdamW
     schedule: torch.optim.lr_scheduler.OneCycleLR
@@ -130,7 +130,7 @@ def _fit(
     elif config.networks > 1:
         raise InputError("networks: only those that start from the same weights have a mean; give a start, or 1")
     first = model.to(session.device).to(memory_format=torch.channels_last)
-    state = _start(first, batches.steps, config)
+    state = begin(first, batches.steps, config)
     _check_labels(train.size[1], batches.named_texts + ([] if val is None else val.named_labels()), alphabet)
     own = identity(train, val, alphabet, config) | {"start": weights_digest(start)}
     if session.resume and load_checkpoint(session.checkpoint, state.load_state_dict, own, session.report):
@@ -141,11 +141,11 @@ def _fit(
             break
         age = epoch % config.epochs_each
         if epoch and not age:
-            state = _next_network(state, _start(first, batches.steps, config))
+            state = _next_network(state, begin(first, batches.steps, config))
             distributed = _distributed(state)
         began = time.perf_counter()
         row: dict = {"epoch": epoch + 1, "phase": "frames" if age < config.warmup_epochs else "ctc"}
-        row |= _train_epoch(state, distributed, batches, config, epoch)
+        row |= train_epoch(state, distributed, batches, config, epoch)
         _check_loss(row)
         if val is not None:
             row |= _validate(state.smoothed, val, alphabet)
@@ -157,6 +157,33 @@ def _fit(
             save_checkpoint(session.checkpoint, state.state_dict(), own)
         session.report(describe_epoch(row, config.epochs))
     return _best_reader(state, train, val), pd.DataFrame(state.history)
+
+
+def begin(first: nn.Module, steps_an_epoch: int, config: Config) -> State:
+    """The state of a network that begins with the weights of `first`."""
+    model = copy.deepcopy(first)
+    steps = schedule_steps(config.epochs_each * steps_an_epoch, config.schedule_peak)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+    rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
+    return State(model, averaged, optimizer, schedule)
+
+
+def train_epoch(state: State, distributed: nn.Module, batches: Batches, config: Config, epoch: int) -> dict:
+    """One pass over an epoch's images; returns the columns of the history that it fills."""
+    seed = config.seed * 10_000 + epoch
+    rank_seed = seed + own_rank().rank * _SEEDS_OF_A_RANK
+    torch.manual_seed(rank_seed)  # dropout
+    order = torch.Generator().manual_seed(seed)
+    warps = order if leads() else torch.Generator().manual_seed(rank_seed)
+    state.model.train()
+    total, seen, age = 0.0, 0, epoch % config.epochs_each
+    for batch in batches.epoch(epoch, order):
+        images = augment(batch.images.to(state.device), _strength(age, config), warps)  # (B, 1, H, W)
+        total += _step(state, distributed, batch._replace(images=images), config, age < config.warmup_epochs)
+        seen += len(images)
+    return {"train_ctc": total / seen, **batches.measured}
 
 
 def on_plateau(history: list[dict], config: Config) -> bool:
@@ -176,17 +203,6 @@ def weights_digest(start: TorchReader | None) -> str:
     """Identifies the weights that a training starts from."""
     tensors = start.model.state_dict().values() if start else []
     return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
-
-
-def _start(first: CRNN, steps_an_epoch: int, config: Config) -> State:
-    """The state of a network that begins with the weights of `first`."""
-    model = copy.deepcopy(first)
-    steps = schedule_steps(config.epochs_each * steps_an_epoch, config.schedule_peak)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-    rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, config.adam_beta2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=config.schedule_peak)
-    return State(model, averaged, optimizer, schedule)
 
 
 def _next_network(state: State, new: State) -> State:
@@ -251,22 +267,6 @@ def _strength(epoch: int, config: Config) -> float:
     """No warps in the warm-up, which is to find where the characters are; then more with each epoch."""
     grown = (epoch - config.warmup_epochs) / max(1, config.augment_ramp)
     return config.augment_strength * min(1.0, max(0.0, grown))
-
-
-def _train_epoch(state: State, distributed: nn.Module, batches: Batches, config: Config, epoch: int) -> dict:
-    """One pass over an epoch's images; returns the columns of the history that it fills."""
-    seed = config.seed * 10_000 + epoch
-    rank_seed = seed + own_rank().rank * _SEEDS_OF_A_RANK
-    torch.manual_seed(rank_seed)  # dropout
-    order = torch.Generator().manual_seed(seed)
-    warps = order if leads() else torch.Generator().manual_seed(rank_seed)
-    state.model.train()
-    total, seen, age = 0.0, 0, epoch % config.epochs_each
-    for batch in batches.epoch(epoch, order):
-        images = augment(batch.images.to(state.device), _strength(age, config), warps)  # (B, 1, H, W)
-        total += _step(state, distributed, batch._replace(images=images), config, age < config.warmup_epochs)
-        seen += len(images)
-    return {"train_ctc": total / seen, **batches.measured}
 
 
 def _step(state: State, distributed: nn.Module, batch: Batch, config: Config, warming_up: bool) -> float:

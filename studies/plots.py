@@ -210,3 +210,30 @@ def plot_sureness(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
     axes[0].set(ylabel="pictures")
     axes[0].legend()
     return finished(figure)
+
+
+def plot_effects(effects: pd.DataFrame) -> Figure:
+    """What each change of the recipe does, with its interval, a panel a number of labels: see `ablation.effects`.
+
+    Changes that a paired test does not find (q above 0.05) are grey.
+    """
+    counts = sorted(effects["labels"].unique())
+    names = effects[["part", "setting"]].drop_duplicates().iloc[1:]  # the first is the recipe itself
+    figure, axes = plt.subplots(
+        1, len(counts), figsize=(WIDTH, 0.24 * len(names) + 1), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, labels in zip(axes[0], counts, strict=True):
+        rows = effects[effects["labels"] == labels].merge(names, on=["part", "setting"])
+        found = rows["q"] <= 0.05
+        colors = np.select([found & (rows["effect"] > 0), found], [RIGHT, WRONG], "silver")
+        for place, row in enumerate(rows.itertuples()):
+            axis.plot([row.low, row.high], [place, place], color=colors[place], linewidth=2)
+            axis.plot(row.effect, place, "o", color=colors[place], markersize=4)
+        axis.axvline(0, color="grey", linestyle=":")
+        axis.set_xscale("symlog", linthresh=2)
+        low, high = axis.get_xlim()
+        ticks = [tick for tick in (-80, -40, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10) if low < tick < high]
+        axis.set_xticks(ticks, ticks)
+        axis.set(xlabel="points of exact match", title=f"{labels} labels", ylim=(len(names) - 0.4, -0.6))
+        axis.set_yticks(range(len(names)), [f"{row.part}: {row.setting}" for row in names.itertuples()])
+    return finished(figure)

@@ -61,6 +61,17 @@ SETS = pd.DataFrame(
         "ddddocr_given": [5] * 4 + [None],
     }
 )
+EFFECTS = pd.DataFrame(
+    {
+        "labels": [100] * 3 + [800] * 3,
+        "part": ["recipe", "warps", "batch"] * 2,
+        "setting": ["as it is", "none", "32"] * 2,
+        "effect": [0, -20, 1, 0, -0.5, 0.1],
+        "low": [0, -25, 0.5, 0, -1, -0.1],
+        "high": [0, -15, 1.5, 0, 0, 0.3],
+        "q": [None, 0.01, 0.01, None, 0.01, 0.4],
+    }
+)
 ARGUMENTS = {
     "plot_gallery": (IMAGES, TEXTS, 2, [True, False, False, False, True]),
     "plot_counts": (pd.Series([3, 1], index=["a", "b"]), "character"),
@@ -77,6 +88,7 @@ ARGUMENTS = {
     "plot_blanks": ({name: (torch.rand(25), torch.rand(25)) for name in ("epoch 0", "trained")},),
     "plot_growth": (GROWTH,),
     "plot_sets": (SETS, 2),
+    "plot_effects": (EFFECTS,),
     "plot_families": (pd.Series({"bent": 0.9, "cut": 0.4}), 10),
     "plot_rounds": (ROUNDS,),
     "plot_sureness": (SURENESS, SURENESS),

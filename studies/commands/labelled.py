@@ -1,4 +1,6 @@
-"""The commands that train on labelled images: bench, crossval, audit, plant, sweep, growth, real."""
+"""The commands that train on labelled images: bench, crossval, audit, plant, sweep, growth, ablate, architectures, and
+real.
+"""
 
 import argparse
 from dataclasses import replace
@@ -84,6 +86,27 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (as for train)")
     command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of learning_curve.* (%(default)s)")
+
+    command = add_command(
+        commands, "ablate", ablate, "take one part of the recipe away, or change it, at a time; resumes", CONTINUE
+    )
+    add_data(command)
+    command.add_argument("--parts", nargs="+", metavar="PART", help="of the recipe, such as warps (all)")
+    command.add_argument("--labels", type=count, nargs="+", help="how many are learnt (100 and 800)")
+    command.add_argument("--seeds", type=count, default=10, help="each reads a fold of its own (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "ablate", help="folder (%(default)s)")
+
+    command = add_command(
+        commands, "architectures", architectures, "cross-validate other networks on the same folds; resumes", CONTINUE
+    )
+    add_source(command)
+    command.add_argument("--names", nargs="+", metavar="NAME", help="such as 'Shi et al.' (all)")
+    command.add_argument("--rates", type=float, nargs="+", help="peaks of the learning rate to try (each one's own)")
+    command.add_argument("--folds", type=count, default=10, help="parts; one is read, the others train (%(default)s)")
+    command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    command.add_argument("--out", type=Path, default=RUN_DIR / "architectures", help="folder (%(default)s)")
 
     command = add_command(
         commands, "real", real, "learn real sets from few labels and from all, or download them; resumes", CONTINUE
@@ -228,6 +251,45 @@ def growth(options: argparse.Namespace) -> None:
     with replacing(options.out / "learning_curve.png") as part:
         plot_growth(table).savefig(part, dpi=150)
     report(describe(table))
+
+
+def ablate(options: argparse.Namespace) -> None:
+    from captcha_lib.runs.results import machine, write_json
+    from studies.ablation import LABELS, SETTINGS, ablate, effects
+    from studies.plots import plot_effects
+
+    _check_names(options.parts, {part for part, _ in SETTINGS})
+    captchas, labels = load_split(options), tuple(options.labels or LABELS)
+    table = ablate(captchas, options.out / "jobs", options.parts, labels, options.seeds, options.jobs, report)
+    write_csv(options.out / "ablations.csv", table)
+    write_json(options.out / "ablations.json", {"data": captchas.source, "threads_per_job": 1} | machine())
+    found = effects(table)
+    with replacing(options.out / "ablations.png") as part:
+        plot_effects(found).savefig(part, dpi=120)
+    report(found.round(2).to_string(index=False))
+
+
+def architectures(options: argparse.Namespace) -> None:
+    from captcha_lib.runs.results import machine, write_json
+    from studies.architectures import ARCHITECTURES, compare
+
+    _check_names(options.names, set(ARCHITECTURES))
+    captchas = load(options)
+    report(captchas.summary())
+    rates = tuple(options.rates or [None])
+    table = compare(
+        captchas, options.out / "jobs", options.names, rates, options.folds, options.seeds, options.jobs, report
+    )
+    write_csv(options.out / "architectures.csv", table)
+    write_json(options.out / "architectures.json", {"data": captchas.source, "threads_per_job": 1} | machine())
+    report(table.to_string(index=False))
+
+
+def _check_names(given: list[str] | None, known: set[str]) -> None:
+    """Raises InputError if there is no such part of a study."""
+    for name in given or []:
+        if name not in known:
+            raise InputError(f"{name!r}: give some of {', '.join(map(repr, sorted(known)))}")
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:

@@ -17,10 +17,11 @@ from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.recipe import Recipe
 from studies import evidence, learning_curve, protect, zero
 from studies.__main__ import build_parser
+from studies.ablation import AS_IS, COLUMNS
 
 COMMANDS = [
     "bench", "crossval", "audit", "plant", "sweep", "growth", "sample", "stream", "zero", "labels", "protect",
-    "pretrain", "record", "evidence-check",
+    "pretrain", "record", "evidence-check", "ablate", "architectures", "real",
 ]  # fmt: skip
 CROSSVAL = "crossval", "--folds", 2, "--seeds", 1, "--jobs", 1
 TINY = Config(epochs=1, batch_size=16, warmup_epochs=0, augment_ramp=0, channels=(4, 4, 8), hidden=16)
@@ -276,3 +277,35 @@ def test_real_writes_its_table_or_downloads(tmp_path, monkeypatch, capsys, refus
     assert asked == [(tmp_path, ["rkn"])]
     monkeypatch.setattr("studies.real_sets.FOLDER", tmp_path / "nothing")
     assert "no sets there; name folders of labelled images" in refuse("real")
+
+
+def test_ablate_writes_its_table_and_the_effects(tmp_path, monkeypatch, capsys, refuse):
+    rows = [(*name, 100, seed, 9 - seed, 10, 1.0) for name in (AS_IS, ("batch", "32")) for seed in range(2)]
+    asked = []
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    monkeypatch.setattr("studies.ablation.ablate", lambda captchas, *given: asked.append(given) or table)
+    write_captchas(*generate_captchas(12, 1), tmp_path / "set")
+    words = "ablate", "--data", tmp_path / "set", "--parts", "batch", "--out", tmp_path
+    assert run(*words, "--labels", 100, "--seeds", 2) == 0
+    assert asked[0][:4] == (tmp_path / "jobs", ["batch"], (100,), 2)
+    assert capsys.readouterr().out.splitlines()[-1].split()[:4] == ["100", "batch", "32", "85.0"]
+    assert (tmp_path / "ablations.csv").read_text().splitlines()[:2] == [
+        ",".join(COLUMNS),
+        "recipe,as it is,100,0,9,10,1.0",
+    ]
+    assert {"ablations.json", "ablations.png"} <= names(tmp_path)
+    said = refuse("ablate", "--data", tmp_path / "set", "--parts", "colour", "--out", tmp_path)
+    assert said.startswith("error: 'colour': give some of 'LSTM', 'batch', ")
+
+
+def test_architectures_writes_its_table(tmp_path, monkeypatch, refuse):
+    columns = "architecture,set,seed,exact,n,parameters,multiplications,seconds,ms"
+    table = pd.DataFrame([("Shi et al.", "set", 0, 9, 10, 8_000_000, 9_000_000, 60.0, 5.0)], columns=columns.split(","))
+    asked = []
+    monkeypatch.setattr("studies.architectures.compare", lambda captchas, *given: asked.append(given) or table)
+    write_captchas(*generate_captchas(4, 1), tmp_path / "set")
+    words = "architectures", "--data", tmp_path / "set", "--out", tmp_path
+    assert run(*words, "--names", "Shi et al.", "--rates", 1e-3, 3e-3, "--folds", 2) == 0
+    assert asked[0][:5] == (tmp_path / "jobs", ["Shi et al."], (1e-3, 3e-3), 2, 3)
+    assert (tmp_path / "architectures.csv").read_text().splitlines()[0] == columns
+    assert "'LeNet': give some of 'Keras example', " in refuse(*words, "--names", "LeNet")
