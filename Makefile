@@ -24,6 +24,8 @@ DRAW = @$(BIN)/captcha-lib split --out "$(OUT)/drawn_split.csv"
 PYTEST_2 = OMP_NUM_THREADS=1 $(PYTEST) --numprocesses 2 --dist loadfile
 # Paths are meant from here, but the notebooks run in their own folder. (make's own abspath splits them at spaces.)
 ABSOLUTE = $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))'
+# Threads that wait sleep soon, see captcha_lib/commands/main.py; notebooks and tests, too.
+export GOMP_SPINCOUNT ?= 1000
 export CAPTCHA_OUT := $(shell $(ABSOLUTE) "$(OUT)")
 export CAPTCHA_DATA := $(shell if [ -e "$(DATA)" ]; then $(ABSOLUTE) "$(DATA)"; else echo "$(DATA)"; fi)
 

@@ -21,7 +21,7 @@ from captcha_lib.data.load import load_data
 from captcha_lib.metrics import count_exact
 from captcha_lib.reading.torch_reader import TorchReader
 from captcha_lib.training import silent
-from studies.benchmarks.first_sight import GIVEN, theirs
+from studies.benchmarks.first_sight import GIVEN, right_folded, theirs
 from studies.benchmarks.readers import PEERS_PYTHON
 from studies.jobs import Job, run_jobs
 from studies.self_taught import LEAST_TEST, fresh_folder
@@ -90,11 +90,7 @@ def read_set_by_peer(folder: Path, peers: Path) -> dict:
     found: dict = {"fresh": fresh_folder(folder) is not None}
     for column, given in zip(PEER, GIVEN, strict=True):
         read = [theirs(captchas, model, given, peers) for model in PEER_MODELS]
-        right = [
-            [text.lower() == label.lower() for text, label in zip(texts, captchas.labels, strict=True)]
-            for texts in read
-        ]
-        found[column] = max(right, key=sum)
+        found[column] = max((right_folded(texts, captchas.labels) for texts in read), key=sum)
     return found
 
 

@@ -54,6 +54,15 @@ def trained(folder, tmp_path_factory) -> Path:
 # Help
 
 
+@pytest.mark.parametrize(("own", "used"), [(None, "1000"), ("5", "5")])
+def test_threads_that_wait_are_told_to_sleep_before_torch_is_there(monkeypatch, own, used):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    code = "import os, sys, captcha_lib.commands.main; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [used, "False"]
+
+
 def test_help(capsys):
     shown = {}
     for command in "", *COMMANDS:

@@ -63,9 +63,13 @@ def read_set(name: str, folder: Path, weights: str, peers: Path) -> dict:
     for reader in (OURS, *(PEERS if peers.exists() else ())):
         for given in GIVEN:
             texts = ours(captchas, weights, given) if reader == OURS else theirs(captchas, reader, given, peers)
-            exact = sum(text.lower() == label.lower() for text, label in zip(texts, captchas.labels, strict=True))
-            rows.append((name, given, reader, exact, len(captchas)))
+            rows.append((name, given, reader, sum(right_folded(texts, captchas.labels)), len(captchas)))
     return {"rows": rows}
+
+
+def right_folded(texts: list[str], labels: list[str]) -> list[bool]:
+    """Which texts are their labels, both cases of a letter taken as one."""
+    return [text.lower() == label.lower() for text, label in zip(texts, labels, strict=True)]
 
 
 def ours(captchas: Captchas, weights: str, given: str) -> list[str]:
