@@ -3,8 +3,7 @@
 It reads them and other views of them, believes the characters that are surest, learns from these, and reads again
 (self-training: Scudder, IEEE Transactions on Information Theory 1965; Lee, "Pseudo-Label", ICML workshop 2013). In the
 place of a character that it does not believe any other may stand: so it learns from a text of which it can read half
-(partial labels: Pratap et al., "Star Temporal Classification", NeurIPS 2022). It reads as if all characters were
-equally frequent, as captchas are drawn (distribution alignment: Berthelot et al., "ReMixMatch", ICLR 2020).
+(partial labels: Pratap et al., "Star Temporal Classification", NeurIPS 2022). What is believed, `reading.votes` says.
 
 Two readers do so, each with half of the pictures, and each tells the other what to believe (co-training: Blum and
 Mitchell, COLT 1998): so what is believed of a picture comes from a reader that did not learn from it. The mean of their
@@ -18,33 +17,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import eq
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
 
-from captcha_lib.alphabet import ANY, Alphabet, count_doubles
-from captcha_lib.augment import augment
+from captcha_lib.alphabet import ANY, Alphabet
 from captcha_lib.config import Config, InputError
 from captcha_lib.data.captchas import in_memory
-from captcha_lib.decode import Length, Reading, character_probabilities, restrict
+from captcha_lib.decode import Length, Reading
 from captcha_lib.model import time_steps
 from captcha_lib.reading.predict import image_files, load_pictures
 from captcha_lib.reading.torch_reader import TorchReader, load_start
+from captcha_lib.reading.votes import CERTAIN, Images, Kind, Vote, believed, read, vote
 from captcha_lib.recipe import MAX_REPEATS
 from captcha_lib.training import fit, mean_weights, silent
 
-Images: TypeAlias = torch.Tensor | np.ndarray  # (N, 1, H, W) uint8 at the size that the reader takes
 LEAST = 20  # pictures; from fewer nothing can be learnt
-VIEWS, WARPS = 3, 0.6  # other views of each picture, and the strength of their warps
 BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
 AGAIN = 4  # the last of these rounds, for a reader that has learnt in this way before
-CERTAIN = 0.97  # from this probability on a character is believed in any round
-PARTLY = 0.3  # the share of a text that has to be believed
 SURE, RARE = 0.3, 0.05  # the surest share of readings, which tell the kind; classes that are rarer there are mistakes
 KEPT = 0.92  # of the characters that the old reader is believed to have read right, the share that has to stay
-BALANCED, STEP, LIMIT = 6, 0.4, 1.5  # passes over the scores, their steps, and the most that is added to one, in nats
 CLASSES = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
 # For a network that can read already. Twice the steps of batches of 32 read more: 182 and 163 of 300 of one kind.
 STEPS = Config(
@@ -52,19 +45,6 @@ STEPS = Config(
 )
 FEWEST = 320  # pictures an epoch, however few are known
 SHOWN = 2000  # pictures an epoch, until which few are repeated
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of captchas: the characters that occur, the length of the texts, and how many of the surest are such."""
-
-    characters: str
-    length: Length
-    sure: float = 1.0
-
-    def __str__(self) -> str:
-        length = "{} to {}".format(*self.length) if isinstance(self.length, tuple) else self.length or "any number of"
-        return f"texts of {length} characters of {self.characters}; {self.sure:.0%} of the surest readings are such"
 
 
 @dataclass(frozen=True)
@@ -90,7 +70,7 @@ class Adapted:
 
     def read(self, images: Images) -> list[Reading]:
         """What it reads in pictures of the kind, (N, 1, H, W) uint8."""
-        return _read(self.reader, images, self.kind)
+        return read(self.reader, images, self.kind)
 
     @property
     def belief(self) -> str:
@@ -117,20 +97,6 @@ class Lesson:
     labels: Mapping[int, str]
     numbers: np.ndarray
     shares: tuple[float, ...]
-
-
-class Vote(NamedTuple):
-    """What views of N pictures are read as.
-
-    Attributes:
-        texts: of each picture, at each place the character that most views have there.
-        sure: how likely each of its characters is at its place, the mean of the views: N arrays (L,).
-        agreed: the share of the views that are read as this text, (N,).
-    """
-
-    texts: list[str]
-    sure: list[np.ndarray]
-    agreed: np.ndarray
 
 
 def adapt(
@@ -170,8 +136,8 @@ def adapt(
     adapted = _teach(lesson, reader, seed, report)
     if not labels and not _agrees(adapted.reader, reader, lesson):
         report("what it learnt contradicts what it was sure of before; the old reader is kept")
-        vote = _vote(reader, lesson, torch.Generator().manual_seed(seed))
-        adapted = replace(adapted, reader=reader, expected=_expected([vote]), learnt=False)
+        before = vote(reader, images, kind, torch.Generator().manual_seed(seed))
+        adapted = replace(adapted, reader=reader, expected=_expected([before]), learnt=False)
     report(adapted.belief)
     return adapted
 
@@ -219,62 +185,48 @@ def _teach(lesson: Lesson, start: TorchReader, seed: int, report: Callable[[str]
     both = replace(lesson, numbers=np.concatenate([half.numbers for half in halves]))
     pupils, warps = [start, start], torch.Generator().manual_seed(seed)
     rounds, taught = [], []
+    characters, steps = len(lesson.kind.characters), time_steps(start.image_size[1])
     if lesson.labels:  # these first
         pupils = [_learn([], lesson, start, 100 * seed + 90 + i) for i in range(2)]
     for round_, share in enumerate(lesson.shares, 1):
-        votes = [_vote(pupils[1 - i], halves[i], warps) for i in range(2)]
-        believed = [_believed(vote, share, time_steps(start.image_size[1])) for vote in votes]
-        rounds.append({"round": round_, **_counts(votes, believed)})
-        taught += [(round_, i, text) for i, text in zip(both.numbers.tolist(), believed[0] + believed[1], strict=True)]
+        votes = [vote(pupils[1 - i], half.images[half.numbers], half.kind, warps) for i, half in enumerate(halves)]
+        known = [believed(one, share, characters, steps) for one in votes]
+        rounds.append({"round": round_, **_counts(votes, known)})
+        taught += [(round_, i, text) for i, text in zip(both.numbers.tolist(), known[0] + known[1], strict=True)]
         said = "round {round}: {believed} of {read} characters believed, views agree on {agreed:.0%}"
         report(said.format(**rounds[-1]))
         if round_ < len(lesson.shares):
             seeds = [100 * seed + 10 * round_ + i for i in range(2)]
-            pupils = [_learn(*one) for one in zip(believed, halves, pupils, seeds, strict=True)]
-    reader = _learn(believed[0] + believed[1], both, _mean(*pupils), 100 * seed + 99)
+            pupils = [_learn(*one) for one in zip(known, halves, pupils, seeds, strict=True)]
+    reader = _learn(known[0] + known[1], both, _mean(*pupils), 100 * seed + 99)
     texts = pd.DataFrame([row for row in taught if row[2]], columns=["round", "picture", "text"])
     return Adapted(reader, lesson.kind, _expected(votes), pd.DataFrame(rounds), texts, learnt=True)
 
 
 def _expected(votes: list[Vote]) -> float:
     """The share of the pictures that is read exactly, if each character is as likely to be right as the views say."""
-    return float(np.mean([np.prod(sure) if len(sure) else 0 for vote in votes for sure in vote.sure]))
+    return float(np.mean([np.prod(sure) if len(sure) else 0 for one in votes for sure in one.sure]))
 
 
-def _counts(votes: list[Vote], believed: list[list[str]]) -> dict:
+def _counts(votes: list[Vote], known: list[list[str]]) -> dict:
     """What is said of a round."""
-    texts = "".join(text for some in believed for text in some)
-    read = sum(len(text) for vote in votes for text in vote.texts)
-    agreed = float(np.mean(np.concatenate([vote.agreed for vote in votes])))
-    return {"believed": len(texts) - texts.count(ANY), "read": read, "agreed": agreed}
+    texts = "".join(text for some in known for text in some)
+    spelt = sum(len(text) for one in votes for text in one.texts)
+    agreed = float(np.mean(np.concatenate([one.agreed for one in votes])))
+    return {"believed": len(texts) - texts.count(ANY), "read": spelt, "agreed": agreed}
 
 
-def _believed(vote: Vote, share: float, steps: int) -> list[str]:
-    """The texts with `ANY` where a character is not believed; "" where few of a text are.
-
-    The surest share of all characters is believed, and what is certain: where nearly all of them are, those that are a
-    little less sure would be forgotten. What would need more than `steps` time steps is left out, too.
-    """
-    least = min(CERTAIN, np.quantile(np.concatenate([[1.0], *vote.sure]), 1 - share))
-    texts = []
-    for text, sure in zip(vote.texts, vote.sure, strict=True):
-        known = "".join(c if p >= least else ANY for c, p in zip(text, sure, strict=True))
-        enough = len(known) - known.count(ANY) >= max(1, PARTLY * len(known))
-        texts.append(known if enough and len(known) + count_doubles(known) <= steps else "")
-    return texts
-
-
-def _learn(believed: list[str], lesson: Lesson, start: TorchReader, seed: int) -> TorchReader:
+def _learn(known: list[str], lesson: Lesson, start: TorchReader, seed: int) -> TorchReader:
     """Trains a reader further, on what is believed of the pictures, and as often on those that are labelled."""
-    pairs = zip(lesson.numbers.tolist(), believed, strict=False)
+    pairs = zip(lesson.numbers.tolist(), known, strict=False)
     texts = {i: text for i, text in pairs if text and i not in lesson.labels}
     labelled = [*lesson.labels] * max(1, round(len(texts) / max(1, len(lesson.labels))))
     if not texts and not labelled:
         return start
-    known = [*texts.values(), *(lesson.labels[i] for i in labelled)]
-    taught = in_memory(known, lesson.images[[*texts, *labelled]], "pseudo-labelled", Alphabet(lesson.kind.characters))
+    labels = [*texts.values(), *(lesson.labels[i] for i in labelled)]
+    taught = in_memory(labels, lesson.images[[*texts, *labelled]], "pseudo-labelled", Alphabet(lesson.kind.characters))
     repeats = max(MAX_REPEATS, SHOWN // len(lesson.images))
-    shown = min(STEPS.per_epoch, max(FEWEST, repeats * len(known)))
+    shown = min(STEPS.per_epoch, max(FEWEST, repeats * len(labels)))
     reader, _ = fit(taught, None, replace(STEPS, per_epoch=shown, seed=seed, **start.layers), start=start)
     fixed = lesson.kind.length if isinstance(lesson.kind.length, int) and lesson.kind.length else None
     return replace(reader, length=fixed, conversion=start.conversion, sizes=start.sizes)
@@ -287,61 +239,12 @@ def _mean(one: TorchReader, other: TorchReader) -> TorchReader:
     return replace(one, model=model)
 
 
-def _read(reader: TorchReader, images: Images, kind: Kind) -> list[Reading]:
-    """What a reader takes pictures of a kind for, if all characters of the kind are equally frequent."""
-    scores = _scores(reader, images, kind)
-    return reader.decode(scores + _balance(scores, reader, kind), kind.length)
-
-
-def _scores(reader: TorchReader, images: Images, kind: Kind) -> np.ndarray:
-    """The logits of pictures of a kind, (N, T, K)."""
-    return restrict(np.asarray(reader.logits(images, batch_size=32)), reader.alphabet, _known(reader, kind))
-
-
-def _known(reader: TorchReader, kind: Kind) -> str:
-    return "".join(c for c in kind.characters if c in reader.alphabet.characters)
-
-
-def _balance(scores: np.ndarray, reader: TorchReader, kind: Kind) -> np.ndarray:
-    """What to add to scores so that the characters are read more equally often: (N, T, K) -> (K,)."""
-    known, added = _known(reader, kind), np.zeros(scores.shape[-1])
-    ids = reader.alphabet.encode(known)
-    for _ in range(BALANCED if len(scores) >= LEAST else 0):
-        counts = Counter("".join(reader.spell(scores + added, kind.length)))
-        often = np.array([counts[character] for character in known]) + 1
-        added[ids] = np.clip(added[ids] - STEP * np.log(often / often.mean() + 0.1), -LIMIT, LIMIT)
-    return added
-
-
-def _vote(reader: TorchReader, lesson: Lesson, warps: torch.Generator) -> Vote:
-    """What a reader and views of the pictures say."""
-    pictures = lesson.images[lesson.numbers]
-    views = [pictures, *(augment(pictures, WARPS, warps) for _ in range(VIEWS))]
-    scores = np.stack([_scores(reader, view, lesson.kind) for view in views])  # (V, N, T, K)
-    scores += _balance(scores[0], reader, lesson.kind)
-    read = [*zip(*(reader.spell(view, lesson.kind.length) for view in scores), strict=True)]  # N times V texts
-    texts = [_by_place(some) for some in read]
-    sure = [
-        np.mean([character_probabilities(view, text, reader.alphabet) for view in scores[:, i]], axis=0)
-        for i, text in enumerate(texts)
-    ]
-    agreed = np.array([some.count(text) / len(some) for some, text in zip(read, texts, strict=True)])
-    return Vote(texts, sure, agreed)
-
-
-def _by_place(texts: Sequence[str]) -> str:
-    """At each place the most frequent character, among the texts of the most frequent length."""
-    length, _ = Counter(map(len, texts)).most_common(1)[0]
-    places = zip(*(text for text in texts if len(text) == length), strict=True)
-    return "".join(Counter(place).most_common(1)[0][0] for place in places)
-
-
 def _agrees(reader: TorchReader, start: TorchReader, lesson: Lesson) -> bool:
     """Whether a new reader has the characters of what the old one was surest of at their places, nearly all of them.
 
     These are all texts that it was certain of, since the surest tenth of them may lack a character that was forgotten.
     """
-    before, after = (_read(one, lesson.images, lesson.kind) for one in (start, reader))
+    before, after = (read(one, lesson.images, lesson.kind) for one in (start, reader))
     sure = np.array([one.confidence for one in before])
     surest = np.argsort(-sure)[: max(LEAST // 2, len(sure) // 10, int((sure >= CERTAIN).sum()))].tolist()
     length = np.array([max(1, len(before[i].text)) for i in surest])

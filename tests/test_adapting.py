@@ -8,14 +8,15 @@ import torch
 from PIL import Image
 
 from captcha_lib import adapt, adapting
-from captcha_lib.adapting import LEAST, Adapted, Kind, Lesson, Vote, _agrees, _believed, _by_place, _expected, find_kind
-from captcha_lib.alphabet import ANY, Alphabet
+from captcha_lib.adapting import LEAST, Adapted, Lesson, _agrees, _expected, find_kind
+from captcha_lib.alphabet import Alphabet
 from captcha_lib.commands.main import main
 from captcha_lib.config import WEIGHTS_DIR, InputError
 from captcha_lib.decode import Reading
 from captcha_lib.generator.draw import generate_captchas
 from captcha_lib.generator.style import DEJAVU, KAPTCHA
 from captcha_lib.reading.torch_reader import TorchReader, load_start
+from captcha_lib.reading.votes import Kind, Vote
 
 # Larger glyphs with wider gaps than the reference weights know: they read some of these, and not all.
 STYLE = replace(KAPTCHA, fonts=(DEJAVU.with_name("DejaVuSerif-Bold.ttf"),), size=(34, 34), ripple=(1.4, 1.4))
@@ -123,7 +124,7 @@ def test_what_contradicts_the_surest_readings_is_not_kept(kaggle, drawn, quick, 
     """What a reader believes is made nonsense: it learns that, and the old one is kept."""
     images = drawn[1]
     nonsense = Vote(["22222"] * 40, [np.ones(5)] * 40, np.ones(40))
-    monkeypatch.setattr(adapting, "_vote", lambda *given: nonsense)
+    monkeypatch.setattr(adapting, "vote", lambda *given: nonsense)
     said: list[str] = []
     adapted = adapt(images, kaggle, length=5, report=said.append)
     assert adapted.reader is kaggle
@@ -137,28 +138,13 @@ def test_a_reader_that_forgot_a_character_is_not_kept(monkeypatch, forgotten, ag
     before = [Reading("AAAA", 0.999)] * 20 + [Reading("AAAB", 0.98)] * 40 + [Reading("CCCC", 0.5)] * 40
     after = before[: 60 - forgotten] + [Reading("AAA", 0.9)] * forgotten + [Reading("DDDD", 0.9)] * 40
     readings = iter([before, after])
-    monkeypatch.setattr(adapting, "_read", lambda *given: next(readings))
+    monkeypatch.setattr(adapting, "read", lambda *given: next(readings))
     assert _agrees(None, None, Lesson(None, None, {}, np.arange(100), ())) is agrees
-
-
-def test_the_surest_characters_are_believed_and_what_is_certain():
-    sure = [np.array([0.9, 0.2, 0.8]), np.array([0.1, 0.3]), np.array([0.99, 0.98]), np.array([])]
-    vote = Vote(["aab", "ab", "aa", ""], sure, np.ones(4))
-    assert _believed(vote, 0.5, 32) == [f"a{ANY}{ANY}", "", "aa", ""], "of the second nothing is believed"
-    assert _believed(vote, 0.0, 32) == ["", "", "aa", ""], "what is certain, in any round"
-    assert _believed(vote, 1.0, 32) == ["aab", "ab", "aa", ""]
-    assert _believed(vote, 1.0, 2) == ["", "ab", "", ""], "what the time steps cannot spell is not learnt"
-    assert _believed(Vote([""], [np.array([])], np.ones(1)), 0.5, 32) == [""], "nothing was read"
 
 
 def test_what_is_expected_is_the_product_of_how_sure_the_characters_are():
     vote = Vote(["ab", "c", ""], [np.array([0.5, 0.8]), np.array([1.0]), np.array([])], np.ones(3))
     assert _expected([vote]) == pytest.approx((0.4 + 1 + 0) / 3)
-
-
-def test_views_vote_place_by_place():
-    assert _by_place(["abc", "abd", "xbd", "abcd"]) == "abd"
-    assert _by_place(["", "", "a"]) == ""
 
 
 def test_the_command_writes_weights_and_readings(drawn, quick, tmp_path, capsys):
