@@ -29,11 +29,10 @@ from captcha_lib.decode import Length, Reading
 from captcha_lib.model import time_steps
 from captcha_lib.reading.predict import image_files, load_pictures
 from captcha_lib.reading.torch_reader import TorchReader, load_start
-from captcha_lib.reading.votes import CERTAIN, Images, Kind, Vote, believed, read, vote
+from captcha_lib.reading.votes import CERTAIN, LEAST, Images, Kind, Vote, believed, read, vote
 from captcha_lib.recipe import MAX_REPEATS
 from captcha_lib.training import fit, mean_weights, silent
 
-LEAST = 20  # pictures; from fewer nothing can be learnt
 BELIEVED = (0.3, 0.42, 0.54, 0.66, 0.78, 0.9, 0.95)  # the share of the characters that is believed, round by round
 AGAIN = 4  # the last of these rounds, for a reader that has learnt in this way before
 SURE, RARE = 0.3, 0.05  # the surest share of readings, which tell the kind; classes that are rarer there are mistakes

@@ -258,11 +258,10 @@ def compare(
         for fold in range(folds)
     }
     table = pd.DataFrame(run_jobs(out, work, {"images": captchas.identity()}, jobs, report).values())
-    summed = table.groupby(["architecture", "seed"], sort=False)
+    summed = table.groupby(["network", "architecture", "seed"], sort=False)
     summed = summed.agg(exact=("exact", "sum"), n=("n", "sum"), seconds=("seconds", "mean")).round(1).reset_index()
     sizes = pd.DataFrame([measured(name, captchas) for name in names or ARCHITECTURES])
-    base = summed["architecture"].str.partition(" at ")[0].rename("base")
-    return summed.assign(set=captchas.source, base=base).merge(sizes, on="base")[COLUMNS]
+    return summed.assign(set=captchas.source).merge(sizes, on="network")[COLUMNS]
 
 
 @one_thread()
@@ -275,7 +274,7 @@ def measured(name: str, captchas: Captchas) -> dict:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.to("meta")(images.to("meta"))  # step by step; a processor's own LSTM and attention hide their products
     return {
-        "base": name,
+        "network": name,
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "multiplications": counter.get_total_flops() // 2 // len(images),
         "ms": round(1000 * float(np.median(spent)) / len(images), 3),
@@ -301,5 +300,5 @@ def _learn_and_read(captchas: Captchas, name: str, rate: float | None, folds: in
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network, seconds = train_network(architecture.build(train, config), train, config)
-    exact = count_read(network, test)
-    return {"architecture": _named(name, rate), "seed": seed, "exact": exact, "n": len(test), "seconds": seconds}
+    names = {"network": name, "architecture": _named(name, rate), "seed": seed}
+    return names | {"exact": count_read(network, test), "n": len(test), "seconds": seconds}

@@ -27,7 +27,7 @@ CERTAIN = 0.97  # from this probability on a character is believed in any round
 # are expected. Of these the surest are believed: HALF as many as are believed of others.
 RARELY, ENOUGH, HALF = 0.25, 8, 0.5
 PARTLY = 0.3  # the share of a text that has to be believed
-FEW = 20  # pictures; of fewer nobody can tell how frequent characters are
+LEAST = 20  # pictures; of fewer nobody can tell how frequent characters are, and nothing can be learnt
 BALANCED, STEP, LIMIT = 6, 0.4, 1.5  # passes over the scores, their steps, and the most that is added to one, in nats
 
 
@@ -121,7 +121,7 @@ def _balance(scores: np.ndarray, reader: TorchReader, kind: Kind) -> np.ndarray:
     """What to add to scores so that the characters are read more equally often: (N, T, K) -> (K,)."""
     known, added = _known(reader, kind), np.zeros(scores.shape[-1])
     ids = reader.alphabet.encode(known)
-    for _ in range(BALANCED if len(scores) >= FEW else 0):
+    for _ in range(BALANCED if len(scores) >= LEAST else 0):
         counts = Counter("".join(reader.spell(scores + added, kind.length)))
         often = np.array([counts[character] for character in known]) + 1
         added[ids] = np.clip(added[ids] - STEP * np.log(often / often.mean() + 0.1), -LIMIT, LIMIT)

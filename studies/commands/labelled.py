@@ -84,7 +84,7 @@ def add_commands(commands: Any) -> None:
     add_data(command)
     command.add_argument("--weights", type=Path, default=RUN_DIR / "weight.pth", help="of the run (%(default)s)")
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (as for train)")
-    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    _add_jobs(command)
     command.add_argument("--out", type=Path, default=RUN_DIR, help="folder of learning_curve.* (%(default)s)")
 
     command = add_command(
@@ -94,7 +94,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--parts", nargs="+", metavar="PART", help="of the recipe, such as warps (all)")
     command.add_argument("--labels", type=count, nargs="+", help="how many are learnt (100 and 800)")
     command.add_argument("--seeds", type=count, default=10, help="each reads a fold of its own (%(default)s)")
-    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    _add_jobs(command)
     command.add_argument("--out", type=Path, default=RUN_DIR / "ablate", help="folder (%(default)s)")
 
     command = add_command(
@@ -105,7 +105,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--rates", type=float, nargs="+", help="peaks of the learning rate to try (each one's own)")
     command.add_argument("--folds", type=count, default=10, help="parts; one is read, the others train (%(default)s)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
-    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    _add_jobs(command)
     command.add_argument("--out", type=Path, default=RUN_DIR / "architectures", help="folder (%(default)s)")
 
     command = add_command(
@@ -117,7 +117,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--fetch", action="store_true", help="download the sets of data/real_sets.csv, or those named")
     command.add_argument("--labels", type=count, nargs="*", help="how many are learnt (30, 100, 300, and all)")
     command.add_argument("--seeds", type=count, default=3, help="how many: 0, 1, 2, ... (%(default)s)")
-    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    _add_jobs(command)
     command.add_argument("--peers", type=Path, help="the Python with ddddocr (that of `make peers`, if it is there)")
     command.add_argument("--out", type=Path, help="of the figures (output/run/real), or of the sets (data/real)")
 
@@ -292,9 +292,14 @@ def _check_names(given: list[str] | None, known: set[str]) -> None:
             raise InputError(f"{name!r}: give some of {', '.join(map(repr, sorted(known)))}")
 
 
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    """The option of a command that trains several networks at a time."""
+    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+
+
 def _add_training(command: argparse.ArgumentParser) -> None:
     """The options of a command that trains by the recipe of its images."""
-    command.add_argument("--jobs", type=count, default=2, help="processes, of one thread each (%(default)s)")
+    _add_jobs(command)
     command.add_argument("--epochs", type=count, help="passes over the images (by their number)")
     command.add_argument("--start", metavar="WHERE", help="general, none, or a weights file (by the images' number)")
 
